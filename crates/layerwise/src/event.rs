@@ -1,0 +1,69 @@
+//! What is happening, as values. The library prints nothing; whoever runs it reads these.
+
+/// A part of the work with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Getting a program layerwise needs (uv).
+    Provision,
+    /// Choosing versions.
+    Resolve,
+    /// Downloading wheels.
+    Fetch,
+    /// Writing the artifact.
+    Pack,
+}
+
+/// One thing that happened. Every `Started` meets a `Finished` with the same stage and item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// Work on `item` began; `bytes` is how much it will be, where known.
+    Started {
+        /// The part of the work.
+        stage: Stage,
+        /// What is worked on: a wheel's file name, a layer's name.
+        item: &'a str,
+        /// How many bytes it will be.
+        bytes: Option<u64>,
+    },
+    /// `bytes` more of `item` are done.
+    Advanced {
+        /// The part of the work.
+        stage: Stage,
+        /// What is worked on.
+        item: &'a str,
+        /// How many more.
+        bytes: u64,
+    },
+    /// `item` is done, well or not.
+    Finished {
+        /// The part of the work.
+        stage: Stage,
+        /// What was worked on.
+        item: &'a str,
+    },
+    /// Something the user should know although the work goes on.
+    Warning {
+        /// A sentence.
+        text: &'a str,
+    },
+    /// A detail for `-v`.
+    Detail {
+        /// A sentence.
+        text: &'a str,
+    },
+}
+
+/// A reader of events.
+pub trait Events: Send + Sync {
+    /// Called from any thread; must return quickly.
+    fn emit(&self, event: Event<'_>);
+}
+
+/// Reads nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Silent;
+
+impl Events for Silent {
+    fn emit(&self, _: Event<'_>) {}
+}

@@ -1,0 +1,168 @@
+//! From a project's files to what has to be resolved. No target yet: markers stay markers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::model::{PackageName, Sha256};
+
+/// Where a line or a value stands, for error messages: `requirements.txt:3`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file as the user knows it, or `-p` for the command line.
+    pub file: String,
+    /// Counted from 1; 0 where there is no line.
+    pub line: usize,
+}
+
+/// One requirement, in the words of PEP 508 or of a requirements file (URL, local path, VCS), as uv takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    /// The text without comment, hashes and other options; environment variables expanded.
+    /// Relative paths count from [`Inputs::dir`].
+    pub text: String,
+    /// The normalised name, where the text has one.
+    pub name: Option<PackageName>,
+    /// Only wheels with one of these digests may be taken; empty: any.
+    pub hashes: BTreeSet<Sha256>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// What to resolve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inputs {
+    /// The directory that relative paths count from; uv runs in it.
+    pub dir: PathBuf,
+    /// The file the user would name as the source: `requirements.txt`, `uv.lock`; for messages.
+    pub label: String,
+    /// What kind of work it is.
+    pub source: Source,
+    /// Index options that stand in the input files themselves.
+    pub indexes: IndexOptions,
+}
+
+/// How an input becomes a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Versions are still to be chosen: requirements files, `pyproject.toml`, bare requirements.
+    Open {
+        /// What is wanted.
+        requirements: Vec<Requirement>,
+        /// What versions are allowed of whatever comes along (`-c`).
+        constraints: Vec<Requirement>,
+    },
+    /// A lock that uv does not read (poetry.lock, Pipfile.lock): every package with its exact version, marker
+    /// and hashes; nothing else may come along.
+    Exact {
+        /// `name==version ; marker`, each with the lock's hashes.
+        requirements: Vec<Requirement>,
+    },
+    /// `uv.lock`: uv exports it.
+    UvLock {
+        /// The directory whose `pyproject.toml` names the project (a workspace member, or the root).
+        project_dir: PathBuf,
+        /// The text of the lock, for its identity.
+        lock_text: String,
+        /// Extras of the project to include.
+        extras: BTreeSet<String>,
+        /// Dependency groups to include.
+        groups: BTreeSet<String>,
+    },
+    /// `pylock.toml` (PEP 751), by whatever tool.
+    Pylock {
+        /// Its path, for messages and for relative paths inside.
+        path: PathBuf,
+        /// Its text.
+        text: String,
+        /// Extras to select.
+        extras: BTreeSet<String>,
+        /// Dependency groups to select, besides the lock's default groups.
+        groups: BTreeSet<String>,
+    },
+}
+
+/// A package index (PEP 503, PEP 691).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Its name in the configuration, if it has one; `UV_INDEX_<NAME>_USERNAME` counts on it.
+    pub name: Option<String>,
+    /// The root of its simple API, without credentials.
+    pub url: Url,
+    /// Credentials that stood with it.
+    pub credentials: Option<Credentials>,
+    /// Only for packages that ask for it by name (`[tool.uv.sources]`, poetry's `source`).
+    pub explicit: bool,
+}
+
+/// A user's name and password. Its `Debug` hides the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// May be empty where a token is the password.
+    pub username: String,
+    /// `None`: to be asked of the keyring.
+    pub password: Option<Secret>,
+}
+
+/// A text that never shows itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// Where packages come from. Options from several places are layered with [`IndexOptions::or`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IndexOptions {
+    /// Replaces PyPI.
+    pub default_index: Option<Index>,
+    /// Asked before the default one, in this order.
+    pub extra: Vec<Index>,
+    /// Directories of wheels (paths) or pages that link to wheels (URLs).
+    pub find_links: Vec<FindLinks>,
+    /// Use no index at all, only `find_links`.
+    pub no_index: bool,
+    /// Packages that come from one index only.
+    pub index_of: BTreeMap<PackageName, Index>,
+    /// Take the best version over all indexes instead of stopping at the first index that has the package.
+    pub unsafe_best_match: bool,
+    /// Ask the `keyring` program for passwords.
+    pub keyring: bool,
+}
+
+/// A place with wheels that is not an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FindLinks {
+    /// A directory.
+    Dir(PathBuf),
+    /// A page, without credentials.
+    Page(Url, Option<Credentials>),
+}
+
+impl Secret {
+    /// Takes the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("****")
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:****", self.username)
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.url)
+    }
+}

@@ -1,0 +1,7 @@
+//! layerwise
+pub mod assemble;
+pub mod error;
+pub mod event;
+pub mod input;
+pub mod model;
+pub mod pipeline;

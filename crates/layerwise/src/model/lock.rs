@@ -1,0 +1,84 @@
+//! The lock: exactly which wheels, for one target.
+
+use std::path::PathBuf;
+
+use pep440_rs::Version;
+use url::Url;
+
+use super::{PackageName, Sha256, WheelName};
+
+/// What resolution gives: one wheel per package, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// The packages, sorted by name.
+    pub packages: Vec<Pin>,
+    /// What was surprising about the choice; kept in the lock so that every build can say it again.
+    pub notes: Vec<Note>,
+    /// Identity of what was resolved (inputs, target, options); `None` for a lock made by another tool.
+    pub inputs: Option<Sha256>,
+}
+
+/// One package of a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The distribution.
+    pub name: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// The wheel to take; its file name carries the tags.
+    pub wheel: WheelName,
+    /// Where the wheel is.
+    pub source: WheelSource,
+    /// Its digest. `None` only until a wheel given by URL or path without a hash has been read.
+    pub sha256: Option<Sha256>,
+    /// Its size in bytes, where the index says so.
+    pub size: Option<u64>,
+}
+
+/// Where a wheel is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WheelSource {
+    /// On an index or a web server. Never holds credentials.
+    Url(Url),
+    /// On this machine; relative paths count from the project's directory.
+    Path(PathBuf),
+}
+
+/// Something about the choice of versions that a user would want to know.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Note {
+    /// A newer release that the requirements allow was passed over because none of its wheels fits.
+    #[serde(rename_all = "kebab-case")]
+    PassedOver {
+        /// The package.
+        name: PackageName,
+        /// The version taken.
+        taken: String,
+        /// The newest acceptable release there is.
+        newest: String,
+        /// Why its wheels do not fit, as half a sentence.
+        reason: String,
+        /// The first later runtime on which it would be taken, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fits_runtime: Option<String>,
+    },
+    /// A pure-Python wheel was taken although the same release has compiled wheels for other platforms.
+    #[serde(rename_all = "kebab-case")]
+    PureFallback {
+        /// The package.
+        name: PackageName,
+        /// Its version.
+        version: String,
+        /// Why none of the compiled wheels fits, as half a sentence.
+        reason: String,
+    },
+    /// A pre-release was taken because no stable release fits.
+    #[serde(rename_all = "kebab-case")]
+    Prerelease {
+        /// The package.
+        name: PackageName,
+        /// The version taken.
+        version: String,
+    },
+}

@@ -1,0 +1,16 @@
+//! The nouns every stage shares. Pure: no I/O, and nothing of ours is imported here.
+
+pub mod digest;
+pub mod limits;
+pub mod lock;
+pub mod name;
+pub mod tag;
+pub mod target;
+pub mod tree;
+
+pub use digest::Sha256;
+pub use lock::{Lock, Note, Pin, WheelSource};
+pub use name::PackageName;
+pub use tag::WheelName;
+pub use target::{Architecture, Runtime, Target};
+pub use tree::{Content, Entry, LayerPath, Tree};
