@@ -1,5 +1,7 @@
 //! From a project's files to what has to be resolved. No target yet: markers stay markers.
 
+pub mod netrc;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

@@ -29,8 +29,8 @@ pub struct Pin {
     pub wheel: WheelName,
     /// Where the wheel is.
     pub source: WheelSource,
-    /// Its digest. `None` only until a wheel given by URL or path without a hash has been read.
-    pub sha256: Option<Sha256>,
+    /// Its digest.
+    pub sha256: Sha256,
     /// Its size in bytes, where the index says so.
     pub size: Option<u64>,
 }

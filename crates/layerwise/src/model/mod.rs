@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod limits;
 pub mod lock;
+pub mod marker;
 pub mod name;
 pub mod tag;
 pub mod target;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
+use pep440_rs::Version;
 use serde::Deserialize;
 
 /// The processor of a function.
@@ -71,6 +72,8 @@ pub struct Runtime {
     pub name: String,
     /// The minor version: 11.
     pub minor: u8,
+    /// A full version the managed runtime has at least reached: 3.11.8.
+    pub python: Version,
     /// The operating system's name: `Amazon Linux 2`.
     pub os: String,
     /// The C library's version.
@@ -229,6 +232,7 @@ fn parse(text: &str) -> Result<Data, String> {
     #[serde(deny_unknown_fields)]
     struct Row {
         name: String,
+        python: String,
         os: String,
         architectures: Vec<String>,
         #[serde(default)]
@@ -252,6 +256,7 @@ fn parse(text: &str) -> Result<Data, String> {
                 .strip_prefix("python3.")
                 .and_then(|m| m.parse().ok())
                 .ok_or_else(|| format!("bad name {}", row.name))?,
+            python: row.python.parse().map_err(|error| format!("{}: {error}", row.name))?,
             os: os.name.clone(),
             glibc: glibc(&os.glibc).ok_or_else(|| format!("bad glibc of {}", row.os))?,
             symbols: os.symbols.clone(),

@@ -1,0 +1,4 @@
+//! resolve
+pub mod page;
+pub mod pylock;
+pub mod view;

@@ -1,0 +1,498 @@
+//! `pylock.toml` (PEP 751): the seam between whoever resolved and everything after.
+//!
+//! Source: <https://packaging.python.org/en/latest/specifications/pylock-toml/>.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use pep440_rs::Version;
+use serde::Deserialize;
+use url::Url;
+
+use super::view;
+use crate::model::marker::{Environment, InvalidMarker};
+use crate::model::tag::Tags;
+use crate::model::{Lock, Note, PackageName, Pin, Sha256, Target, WheelName, WheelSource};
+
+/// A lock file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pylock {
+    lock_version: String,
+    #[serde(default)]
+    environments: Vec<String>,
+    requires_python: Option<String>,
+    #[serde(default)]
+    default_groups: Vec<String>,
+    #[serde(default)]
+    packages: Vec<Package>,
+    #[serde(default)]
+    tool: Tool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Tool {
+    layerwise: Option<Ours>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Ours {
+    inputs: Sha256,
+    #[serde(default)]
+    notes: Vec<Note>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Package {
+    name: PackageName,
+    version: Option<String>,
+    marker: Option<String>,
+    requires_python: Option<String>,
+    #[serde(default)]
+    wheels: Vec<Wheel>,
+    sdist: Option<serde::de::IgnoredAny>,
+    archive: Option<Wheel>,
+    directory: Option<Directory>,
+    vcs: Option<Vcs>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Wheel {
+    name: Option<String>,
+    url: Option<String>,
+    path: Option<PathBuf>,
+    size: Option<u64>,
+    #[serde(default)]
+    hashes: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Directory {
+    path: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Vcs {
+    #[serde(rename = "type")]
+    kind: String,
+    url: Option<String>,
+}
+
+/// A lock that cannot be used for a target.
+#[derive(Debug, thiserror::Error)]
+pub enum PylockError {
+    /// Not TOML, or not PEP 751's.
+    #[error("`{label}` is not a valid pylock.toml: {why}")]
+    Invalid {
+        /// The file.
+        label: String,
+        /// What is wrong, with its line.
+        why: String,
+    },
+    /// Of a version of the format that is not understood.
+    #[error("`{label}` has lock-version {version}; layerwise reads 1.x")]
+    LockVersion {
+        /// The file.
+        label: String,
+        /// Its version.
+        version: String,
+    },
+    /// Made for other environments.
+    #[error("`{label}` is not for {target}: {why}")]
+    OtherTarget {
+        /// The file.
+        label: String,
+        /// The target.
+        target: String,
+        /// What does not match.
+        why: String,
+    },
+    /// A marker in it cannot be read.
+    #[error("`{label}`: package `{name}`: {source}")]
+    Marker {
+        /// The file.
+        label: String,
+        /// The package.
+        name: PackageName,
+        /// What is wrong.
+        source: InvalidMarker,
+    },
+    /// The locked version has wheels, but none for the target.
+    #[error("no wheel of {name} {version} fits {target}: {reason}")]
+    NoWheel {
+        /// The package.
+        name: PackageName,
+        /// The locked version.
+        version: String,
+        /// The target.
+        target: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is nothing but sources.
+    #[error("{name} has to be built from {what}, which layerwise cannot do yet")]
+    SourceOnly {
+        /// The package.
+        name: PackageName,
+        /// What there is: `a source distribution`, `the directory ./pkg`, `git …`.
+        what: String,
+    },
+    /// A file without a SHA-256.
+    #[error("`{label}`: {name} has no sha256 for {file}")]
+    NoHash {
+        /// The lock.
+        label: String,
+        /// The package.
+        name: PackageName,
+        /// The wheel's file name.
+        file: String,
+    },
+    /// Something in it is not what it should be.
+    #[error("`{label}`: package `{name}`: {why}")]
+    Package {
+        /// The file.
+        label: String,
+        /// The package.
+        name: PackageName,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Reads a lock file's text; `label` is its name for messages.
+pub fn parse(text: &str, label: &str) -> Result<Pylock, PylockError> {
+    let pylock: Pylock = toml::from_str(text).map_err(|error| PylockError::Invalid {
+        label: label.to_owned(),
+        why: error.to_string().trim_end().replace('\n', " "),
+    })?;
+    if pylock.lock_version.split('.').next() != Some("1") {
+        return Err(PylockError::LockVersion { label: label.to_owned(), version: pylock.lock_version });
+    }
+    Ok(pylock)
+}
+
+/// What of a lock is wanted.
+#[derive(Debug)]
+pub struct Selection<'a> {
+    /// The lock's name for messages.
+    pub label: &'a str,
+    /// The tags of the target.
+    pub tags: &'a Tags,
+    /// Extras that are wanted.
+    pub extras: &'a BTreeSet<String>,
+    /// Groups that are wanted besides the lock's default groups.
+    pub groups: &'a BTreeSet<String>,
+}
+
+impl Pylock {
+    /// The identity of the inputs it was resolved from, when layerwise wrote it.
+    pub fn inputs(&self) -> Option<Sha256> {
+        self.tool.layerwise.as_ref().map(|ours| ours.inputs)
+    }
+
+    /// The packages for one target, each with its best wheel.
+    pub fn select(self, selection: &Selection<'_>) -> Result<Lock, PylockError> {
+        let Selection { label, tags, extras, groups } = *selection;
+        let target = tags.target();
+        let groups = groups.iter().chain(&self.default_groups).cloned().collect();
+        let environment = Environment::of(target).select(extras, &groups);
+        let other = |why: String| PylockError::OtherTarget { label: label.to_owned(), target: target.to_string(), why };
+        let mut holds_one = self.environments.is_empty();
+        for marker in &self.environments {
+            holds_one |= environment.holds(marker).map_err(|error| other(error.to_string()))?;
+        }
+        if !holds_one {
+            return Err(other(format!("it is for `{}`", self.environments.join("`, `"))));
+        }
+        if let Some(requires) = &self.requires_python
+            && !admits(requires, target)
+        {
+            return Err(other(format!("it requires Python {requires}")));
+        }
+        let mut packages: Vec<Pin> = Vec::new();
+        for package in self.packages {
+            let applies = match &package.marker {
+                Some(marker) => environment.holds(marker).map_err(|source| PylockError::Marker {
+                    label: label.to_owned(),
+                    name: package.name.clone(),
+                    source,
+                })?,
+                None => true,
+            };
+            if !applies {
+                continue;
+            }
+            if let Some(requires) = package.requires_python.as_ref().filter(|requires| !admits(requires, target)) {
+                return Err(other(format!("{} requires Python {requires}", package.name)));
+            }
+            let pin = package.pin(label, tags)?;
+            if packages.iter().any(|other| other.name == pin.name) {
+                let why = "it stands twice for this target".to_owned();
+                return Err(PylockError::Package { label: label.to_owned(), name: pin.name, why });
+            }
+            packages.push(pin);
+        }
+        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        let (inputs, notes) = self.tool.layerwise.map_or((None, Vec::new()), |ours| (Some(ours.inputs), ours.notes));
+        Ok(Lock { packages, notes, inputs })
+    }
+}
+
+fn admits(requires_python: &str, target: Target) -> bool {
+    requires_python
+        .parse::<pep440_rs::VersionSpecifiers>()
+        .is_ok_and(|specifiers| specifiers.contains(&target.runtime.python))
+}
+
+impl Package {
+    fn pin(self, label: &str, tags: &Tags) -> Result<Pin, PylockError> {
+        let name = self.name;
+        let invalid = |why: String| PylockError::Package { label: label.to_owned(), name: name.clone(), why };
+        let files: Vec<Wheel> = match self.archive {
+            Some(archive) => vec![archive],
+            None => self.wheels,
+        };
+        let mut named: Vec<(WheelName, Wheel)> = Vec::new();
+        for file in files {
+            let filename = file.filename().ok_or_else(|| invalid("a file has no name".to_owned()))?;
+            if super::page::is_sdist(&filename) {
+                return Err(PylockError::SourceOnly { name, what: format!("`{filename}`") });
+            }
+            named.push((
+                filename.parse().map_err(|error: crate::model::tag::InvalidWheelName| invalid(error.to_string()))?,
+                file,
+            ));
+        }
+        if named.is_empty() {
+            let what = match (self.directory, self.vcs) {
+                (Some(directory), _) => format!("the directory `{}`", directory.path.display()),
+                (_, Some(vcs)) => {
+                    let url = vcs.url.as_deref().and_then(|url| Url::parse(url).ok());
+                    format!(
+                        "{} {}",
+                        vcs.kind,
+                        url.as_ref().map(|url| crate::io::SafeUrl::from(url).to_string()).unwrap_or_default()
+                    )
+                }
+                _ if self.sdist.is_some() => "a source distribution, for it has no wheels".to_owned(),
+                _ => return Err(invalid("it has no files".to_owned())),
+            };
+            return Err(PylockError::SourceOnly { name, what });
+        }
+        let Some(at) = view::best(named.iter().map(|(wheel, _)| wheel), tags) else {
+            let mut release = view::Release { python_fits: true, ..Default::default() };
+            for (wheel, file) in named {
+                if let Err(misfit) = tags.rank(&wheel) {
+                    release.misfits.push((misfit, wheel, file.into_page_file()));
+                }
+            }
+            let target = tags.target();
+            return Err(PylockError::NoWheel {
+                name,
+                version: self.version.unwrap_or_default(),
+                target: target.to_string(),
+                reason: release.reason(target),
+            });
+        };
+        let (wheel, file) = named.swap_remove(at);
+        let sha256 = file.hashes.get("sha256").and_then(|text| text.parse().ok()).ok_or_else(|| {
+            PylockError::NoHash { label: label.to_owned(), name: name.clone(), file: wheel.text.clone() }
+        })?;
+        let version: Version = match &self.version {
+            Some(text) => text.parse().map_err(|error| invalid(format!("`{text}` is not a version: {error}")))?,
+            None => wheel.version.clone(),
+        };
+        let source = match (file.url, file.path) {
+            (Some(url), _) => {
+                WheelSource::Url(Url::parse(&url).map_err(|error| invalid(format!("a wheel's URL: {error}")))?)
+            }
+            (None, Some(path)) => WheelSource::Path(path),
+            (None, None) => return Err(invalid(format!("{wheel} has neither URL nor path"))),
+        };
+        Ok(Pin { name, version, wheel, source, sha256, size: file.size })
+    }
+}
+
+impl Wheel {
+    fn filename(&self) -> Option<String> {
+        if let Some(name) = &self.name {
+            return Some(name.clone());
+        }
+        if let Some(url) = &self.url {
+            let path = url.split(['?', '#']).next()?;
+            return path.rsplit('/').next().map(super::page::percent_decode);
+        }
+        Some(self.path.as_ref()?.file_name()?.to_str()?.to_owned())
+    }
+
+    fn into_page_file(self) -> super::page::File {
+        super::page::File {
+            filename: self.filename().unwrap_or_default(),
+            url: Url::parse("file:///").expect("a constant URL"),
+            sha256: None,
+            size: self.size,
+            requires_python: None,
+            yanked: None,
+            core_metadata: false,
+            upload_time: None,
+        }
+    }
+}
+
+/// The text of a lock for one target, to be committed: PEP 751, with our own table at the end.
+/// The same lock gives the same text.
+pub fn write(lock: &Lock, target: Target) -> String {
+    let mut text = format!(
+        "# Made by layerwise for {target}; to be committed. `layerwise lock` makes it anew.\n\
+         lock-version = \"1.0\"\n\
+         environments = [{}]\n\
+         requires-python = \"==3.{}.*\"\n\
+         created-by = \"layerwise\"\n",
+        quote(&format!(
+            "sys_platform == 'linux' and platform_machine == '{}' and python_version == '3.{}'",
+            target.architecture.machine(),
+            target.runtime.minor
+        )),
+        target.runtime.minor,
+    );
+    for pin in &lock.packages {
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n[[packages]]\nname = {}\nversion = {}\n",
+            quote(pin.name.as_str()),
+            quote(&pin.version.to_string())
+        );
+        let place = match &pin.source {
+            WheelSource::Url(url) => format!("url = {}", quote(url.as_str())),
+            WheelSource::Path(path) => format!("path = {}", quote(&slashes(path))),
+        };
+        let size = pin.size.map(|size| format!(", size = {size}")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "wheels = [{{ name = {}, {place}{size}, hashes = {{ sha256 = \"{}\" }} }}]",
+            quote(&pin.wheel.text),
+            pin.sha256
+        );
+    }
+    if let Some(inputs) = lock.inputs {
+        let _ = write!(text, "\n[tool.layerwise]\ninputs = \"{inputs}\"\n");
+        for note in &lock.notes {
+            let table = toml::to_string(note).unwrap_or_default();
+            let _ = write!(text, "\n[[tool.layerwise.notes]]\n{table}");
+        }
+    }
+    text
+}
+
+fn slashes(path: &Path) -> String {
+    path.to_string_lossy().replace('\\', "/")
+}
+
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn check(packages: &str, expected: &str) {
+        let target = Target::new("python3.11", "x86_64", "2026-11-24").unwrap();
+        let none = BTreeSet::new();
+        let tags = Tags::of(target);
+        let selection = Selection { label: "pylock.toml", tags: &tags, extras: &none, groups: &none };
+        let text = format!("lock-version = \"1.0\"\ncreated-by = \"x\"\n{}", packages.replace("SHA", DIGEST));
+        let shown = match parse(&text, "pylock.toml").and_then(|pylock| pylock.select(&selection)) {
+            Ok(lock) => {
+                lock.packages.iter().map(|p| format!("{} {}", p.wheel, p.version)).collect::<Vec<_>>().join("\n")
+            }
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn selects_the_best_wheel_of_what_applies() {
+        check(
+            r#"
+            [[packages]]
+            name = "B"
+            version = "1"
+            marker = "sys_platform == 'win32'"
+            [[packages]]
+            name = "a"
+            version = "1.0"
+            wheels = [
+              { url = "https://h/a-1.0-py3-none-any.whl", hashes = { sha256 = "SHA" } },
+              { url = "https://h/a-1.0-cp311-cp311-manylinux_2_28_x86_64.whl", hashes = { sha256 = "SHA" } },
+              { url = "https://h/a-1.0-cp311-cp311-manylinux_2_26_x86_64.whl", hashes = { sha256 = "SHA" } },
+            ]"#,
+            "a-1.0-cp311-cp311-manylinux_2_26_x86_64.whl 1.0",
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        check(
+            "packages = 3",
+            "`pylock.toml` is not a valid pylock.toml: TOML parse error at line 3, column 12   | 3 | packages = 3   |            ^ invalid type: integer `3`, expected a sequence",
+        );
+        check("requires-python = '>=3.12'", "`pylock.toml` is not for python3.11 x86_64: it requires Python >=3.12");
+        check(
+            "environments = [\"sys_platform == 'win32'\"]",
+            "`pylock.toml` is not for python3.11 x86_64: it is for `sys_platform == 'win32'`",
+        );
+        check(
+            "[[packages]]\nname='a'\nversion='1'\nwheels=[{url='https://h/a-1-cp311-cp311-manylinux_2_28_x86_64.whl', hashes={sha256='SHA'}}]",
+            "no wheel of a 1 fits python3.11 x86_64: its cp311 wheels for x86_64 need glibc 2.28, python3.11 has 2.26",
+        );
+        check(
+            "[[packages]]\nname='a'\nversion='1'\nsdist={url='https://h/a-1.tar.gz', hashes={sha256='SHA'}}",
+            "a has to be built from a source distribution, for it has no wheels, which layerwise cannot do yet",
+        );
+        check(
+            "[[packages]]\nname='a'\ndirectory={path='./x'}",
+            "a has to be built from the directory `./x`, which layerwise cannot do yet",
+        );
+        check(
+            "[[packages]]\nname='a'\nversion='1'\nwheels=[{url='https://h/a-1-py3-none-any.whl', hashes={md5='x'}}]",
+            "`pylock.toml`: a has no sha256 for a-1-py3-none-any.whl",
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let target = Target::new("python3.11", "x86_64", "2026-11-24").unwrap();
+        let lock = Lock {
+            packages: vec![Pin {
+                name: "a".parse().unwrap(),
+                version: "1.0".parse().unwrap(),
+                wheel: "a-1.0-py3-none-any.whl".parse().unwrap(),
+                source: WheelSource::Url("https://h/a-1.0-py3-none-any.whl".parse().unwrap()),
+                sha256: DIGEST.parse().unwrap(),
+                size: Some(3),
+            }],
+            notes: vec![Note::PassedOver {
+                name: "a".parse().unwrap(),
+                taken: "1.0".to_owned(),
+                newest: "2.0".to_owned(),
+                reason: "its wheels are for cp312".to_owned(),
+                fits_runtime: Some("python3.12".to_owned()),
+            }],
+            inputs: Some(Sha256::of(b"x")),
+        };
+        let text = write(&lock, target);
+        let tags = Tags::of(target);
+        let none = BTreeSet::new();
+        let selection = Selection { label: "x", tags: &tags, extras: &none, groups: &none };
+        assert_eq!(parse(&text, "x").unwrap().select(&selection).unwrap(), lock);
+        let other = Tags::of(Target::new("python3.11", "arm64", "2026-11-24").unwrap());
+        assert!(parse(&text, "x").unwrap().select(&Selection { tags: &other, ..selection }).is_err());
+    }
+}
