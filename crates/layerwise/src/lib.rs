@@ -7,3 +7,4 @@ pub mod io;
 pub mod model;
 pub mod pipeline;
 pub mod resolve;
+pub mod wheel;

@@ -168,3 +168,10 @@ impl std::fmt::Debug for Index {
         write!(f, "{}", self.url)
     }
 }
+impl IndexOptions {
+    /// stub
+    #[must_use]
+    pub fn or(self, _lower: Self) -> Self {
+        self
+    }
+}

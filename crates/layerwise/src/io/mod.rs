@@ -12,9 +12,11 @@ use crate::input::IndexOptions;
 
 pub mod cache;
 pub mod http;
+pub mod wheels;
 
 pub use cache::{Bucket, Cache, CacheError};
 pub use http::{Http, HttpError, SafeUrl};
+pub use wheels::{CachedWheel, Wanted, WheelsError};
 
 /// What the library needs to know of the machine it runs on; nothing of it changes an artifact's bytes.
 pub struct IoSettings {
@@ -52,6 +54,7 @@ pub struct Io {
     pub http: Http,
     /// Downloads at once.
     pub downloads: tokio::sync::Semaphore,
+    in_flight: wheels::InFlight,
     pub(crate) settings: IoSettings,
 }
 
@@ -89,6 +92,7 @@ impl Io {
             cache: Cache::open(&settings.cache_dir)?,
             http: Http::new(&settings)?,
             downloads: tokio::sync::Semaphore::new(settings.concurrency.max(1)),
+            in_flight: wheels::InFlight::default(),
             settings,
         })
     }

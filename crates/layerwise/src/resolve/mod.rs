@@ -1,4 +1,404 @@
-//! resolve
+//! Inputs + Target → Lock: exactly which wheels.
+//!
+//! uv chooses, as a process, over a view of the indexes that shows only what fits the target; `pylock.toml` is the
+//! seam. A lock that is the input is only selected from.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::error::{Explain, Kind};
+use crate::event::{Event, Stage};
+use crate::input::{Credentials, IndexOptions, Inputs, Requirement, Secret, Source};
+use crate::io::Io;
+use crate::model::tag::Tags;
+use crate::model::{Lock, PackageName, Pin, Sha256, Target, WheelSource};
+
+pub mod metadata;
 pub mod page;
 pub mod pylock;
+pub mod server;
+pub mod upstream;
+pub mod uv;
 pub mod view;
+pub mod why;
+
+pub use metadata::MetadataError;
+pub use page::PageError;
+pub use pylock::{PylockError, write};
+pub use server::ServeError;
+pub use upstream::UpstreamError;
+pub use uv::UvError;
+
+use pylock::Selection;
+use server::{Learnt, Server};
+use upstream::Upstream;
+use uv::{Compile, Uv};
+
+/// No lock could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// uv says that nothing satisfies the requirements.
+    #[error("no set of packages satisfies {label} on {target}\n{explanation}")]
+    NoSolution {
+        /// The input.
+        label: String,
+        /// For what.
+        target: String,
+        /// uv's explanation, indented.
+        explanation: String,
+        /// What the view knows about it.
+        hints: Vec<String>,
+    },
+    /// A package that no index has.
+    #[error("package `{name}` was not found on {places}")]
+    NotFound {
+        /// The package.
+        name: PackageName,
+        /// Where it was looked for.
+        places: String,
+    },
+    /// A package that has files, but none that fits.
+    #[error("no wheel of `{name}` fits {target}: of its newest release {version}, {reason}")]
+    NothingFits {
+        /// The package.
+        name: PackageName,
+        /// Its newest stable release.
+        version: String,
+        /// For what.
+        target: String,
+        /// Why, as half a sentence.
+        reason: String,
+        /// A later runtime that it would fit.
+        later: Option<String>,
+    },
+    /// uv failed for another reason.
+    #[error("uv failed on {label}\n{explanation}")]
+    Uv {
+        /// The input.
+        label: String,
+        /// What it said, indented.
+        explanation: String,
+    },
+    /// The view could not show something.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// uv is not to be had.
+    #[error(transparent)]
+    Provision(#[from] UvError),
+    /// A lock cannot be used.
+    #[error(transparent)]
+    Pylock(#[from] PylockError),
+    /// The chosen wheel is not one of those whose hashes were given.
+    #[error(
+        "{origin}: none of the given hashes is that of `{wheel}`: expected sha256 {expected}, got {got} from {from}"
+    )]
+    Hash {
+        /// Where the requirement stands.
+        origin: String,
+        /// The chosen wheel.
+        wheel: String,
+        /// The given hashes.
+        expected: String,
+        /// The wheel's.
+        got: Sha256,
+        /// Where the wheel is.
+        from: String,
+    },
+    /// The view cannot be served.
+    #[error("failed to serve the index view on 127.0.0.1")]
+    Listen(#[source] std::io::Error),
+}
+
+impl Explain for ResolveError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoSolution { .. } | Self::NotFound { .. } | Self::NothingFits { .. } | Self::Uv { .. } => {
+                Kind::Resolution
+            }
+            Self::Serve(error) => error.kind(),
+            Self::Provision(error) => error.kind(),
+            Self::Pylock(PylockError::NoWheel { .. } | PylockError::SourceOnly { .. }) => Kind::Resolution,
+            Self::Pylock(_) => Kind::Input,
+            Self::Hash { .. } => Kind::Integrity,
+            Self::Listen(_) => Kind::System,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NoSolution { hints, .. } => hints.clone(),
+            Self::NotFound { .. } => {
+                vec!["check the spelling, or add its index with `--index URL`".to_owned()]
+            }
+            Self::NothingFits { later: Some(runtime), .. } => vec![format!("build for {runtime}, which it fits")],
+            Self::NothingFits { .. } => {
+                vec!["look for another package, or a fork of it that publishes Linux wheels".to_owned()]
+            }
+            Self::Serve(error) => error.hints(),
+            Self::Provision(error) => error.hints(),
+            Self::Pylock(PylockError::NoWheel { name, .. }) => {
+                vec![format!("lock another version of {name}, or build for a newer runtime")]
+            }
+            Self::Pylock(PylockError::SourceOnly { name, .. }) => {
+                vec![format!("build a wheel of {name} yourself and name its path or URL instead")]
+            }
+            Self::Pylock(_) => vec!["make the lock anew with the tool that wrote it".to_owned()],
+            Self::Hash { .. } => vec![
+                "the hashes may be of a source distribution or of wheels for other platforms: add those of the Linux wheels (`uv pip compile --generate-hashes` gives all)".to_owned(),
+            ],
+            Self::Uv { .. } | Self::Listen(_) => Vec::new(),
+        }
+    }
+}
+
+/// Identity of what a lock is made from: the inputs and the target. A committed lock with the same identity can be
+/// used as it is. Credentials are not part of it.
+pub fn identity(inputs: &Inputs, indexes: &IndexOptions, target: Target) -> Sha256 {
+    let mut text = format!("layerwise lock 1\n{target}\n");
+    let mut line = |key: &str, value: &str| {
+        text += &format!("{key} {}:{value}\n", value.len());
+    };
+    let mut requirements = |key: &str, list: &[Requirement]| {
+        let mut lines: Vec<String> = list
+            .iter()
+            .map(|one| {
+                let hashes: Vec<String> = one.hashes.iter().map(ToString::to_string).collect();
+                format!("{} {}", one.text, hashes.join(" "))
+            })
+            .collect();
+        lines.sort();
+        line(key, &lines.join("\n"));
+    };
+    match &inputs.source {
+        Source::Open { requirements: wanted, constraints } => {
+            requirements("open", wanted);
+            requirements("constraints", constraints);
+        }
+        Source::Exact { requirements: wanted } => requirements("exact", wanted),
+        Source::UvLock { lock_text, extras, groups, .. } => {
+            line("uv.lock", lock_text);
+            line("extras", &join(extras));
+            line("groups", &join(groups));
+        }
+        Source::Pylock { text: lock_text, extras, groups, .. } => {
+            line("pylock", lock_text);
+            line("extras", &join(extras));
+            line("groups", &join(groups));
+        }
+    }
+    let default = indexes.default_index.as_ref().map(|index| index.url.to_string()).unwrap_or_default();
+    line("default-index", &default);
+    for index in &indexes.extra {
+        line("index", index.url.as_str());
+    }
+    for (name, index) in &indexes.index_of {
+        line(name.as_str(), index.url.as_str());
+    }
+    line("no-index", if indexes.no_index { "yes" } else { "no" });
+    Sha256::of(text.as_bytes())
+}
+
+fn join(set: &BTreeSet<String>) -> String {
+    set.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// The index settings that count for some inputs: what stands in the input files goes before the surroundings.
+pub fn index_options(inputs: &Inputs, io: &Io) -> IndexOptions {
+    inputs.indexes.clone().or(io.settings.indexes.clone())
+}
+
+/// Chooses exactly which wheels.
+pub async fn run(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, ResolveError> {
+    let item = target.slug();
+    io.emit(Event::Started { stage: Stage::Resolve, item: &item, bytes: None });
+    let resolved = resolve(inputs, target, io).await;
+    io.emit(Event::Finished { stage: Stage::Resolve, item: &item });
+    resolved
+}
+
+async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, ResolveError> {
+    let none = BTreeSet::new();
+    let options = index_options(inputs, io);
+    let mut lock = match &inputs.source {
+        Source::Open { requirements, constraints } => {
+            choose(Work { inputs, options: &options, requirements, constraints, no_deps: false, target }, io).await?
+        }
+        Source::Exact { requirements } => {
+            choose(Work { inputs, options: &options, requirements, constraints: &[], no_deps: true, target }, io)
+                .await?
+        }
+        Source::Pylock { text, path, extras, groups } => {
+            let selection = Selection { label: &inputs.label, tags: &Tags::of(target), extras, groups };
+            let mut lock = pylock::parse(text, &inputs.label)?.select(&selection)?;
+            let dir = path.parent().unwrap_or(&inputs.dir);
+            for pin in &mut lock.packages {
+                if let WheelSource::Path(path) = &mut pin.source {
+                    *path = dir.join(&*path);
+                }
+            }
+            lock
+        }
+        Source::UvLock { project_dir, extras, groups, .. } => {
+            let uv = Uv::find(io, &options).await?;
+            let answer = uv.export(io, project_dir, extras.iter(), groups.iter()).await?;
+            let text = answer.pylock.ok_or_else(|| failed(&inputs.label, &answer.stderr))?;
+            let selection = Selection { label: &inputs.label, tags: &Tags::of(target), extras: &none, groups: &none };
+            pylock::parse(&text, &inputs.label)?.select(&selection)?
+        }
+    };
+    for pin in &mut lock.packages {
+        take_credentials(pin, io);
+    }
+    lock.inputs = Some(identity(inputs, &options, target));
+    Ok(lock)
+}
+
+struct Work<'a> {
+    inputs: &'a Inputs,
+    options: &'a IndexOptions,
+    requirements: &'a [Requirement],
+    constraints: &'a [Requirement],
+    no_deps: bool,
+    target: Target,
+}
+
+/// Lets uv choose over the view.
+async fn choose(work: Work<'_>, io: &Arc<Io>) -> Result<Lock, ResolveError> {
+    let Work { inputs, requirements, constraints, target, .. } = work;
+    let none = BTreeSet::new();
+    let tags = Tags::of(target);
+    let uv = Uv::find(io, work.options).await?;
+    let upstream = Upstream::new(Arc::clone(io), work.options.clone());
+    let server = Server::start(Arc::clone(io), upstream, tags.clone()).await.map_err(ResolveError::Listen)?;
+    let index_url = server.index_url();
+    let compile =
+        Compile { dir: &inputs.dir, requirements, constraints, no_deps: work.no_deps, index_url: &index_url, target };
+    let answer = uv.compile(io, &compile).await?;
+    let learnt = server.learnt(std::mem::take);
+    let Some(text) = answer.pylock else {
+        return Err(no_lock(&work, learnt, &answer.stderr, &server));
+    };
+    let mut pylock = pylock::parse(&text, &inputs.label)?;
+    pylock.replace_urls(|url| server.real_file(&learnt, url), &learnt.digests);
+    let selection = Selection { label: &inputs.label, tags: &tags, extras: &none, groups: &none };
+    let mut lock = pylock.select(&selection)?;
+    check_hashes(requirements, &lock)?;
+    let choice = why::Choice {
+        packages: &lock.packages,
+        requirements: requirements.iter().chain(constraints).collect(),
+        projects: &learnt.projects,
+        metadata: &learnt.metadata,
+        target,
+    };
+    // Of exact versions nothing was passed over: they were the user's own choice.
+    lock.notes = if work.no_deps { Vec::new() } else { why::notes(&choice) };
+    Ok(lock)
+}
+
+/// The true cause of uv's failure, most telling first.
+fn no_lock(work: &Work<'_>, learnt: Learnt, stderr: &str, server: &Server) -> ResolveError {
+    if let Some(failure) = learnt.failures.into_iter().next() {
+        return failure.into();
+    }
+    let label = &work.inputs.label;
+    if !stderr.contains("No solution found") && !stderr.contains("not found in the package registry") {
+        return failed(label, stderr);
+    }
+    let target = work.target;
+    for (name, project) in &learnt.projects {
+        let named = work.requirements.iter().any(|requirement| requirement.name.as_ref() == Some(name));
+        match project {
+            None if named || learnt.projects.len() == 1 => {
+                return ResolveError::NotFound { name: name.clone(), places: server.describe() };
+            }
+            Some(project) if named && project.releases.values().all(|release| release.fitting.is_empty()) => {
+                let stable = project.releases.iter().rev().find(|(version, _)| !version.any_prerelease());
+                let Some((version, release)) = stable.or(project.releases.last_key_value()) else { continue };
+                return ResolveError::NothingFits {
+                    name: name.clone(),
+                    version: version.to_string(),
+                    target: target.to_string(),
+                    reason: release.reason(target),
+                    later: release.later_runtime(target),
+                };
+            }
+            _ => {}
+        }
+    }
+    ResolveError::NoSolution {
+        label: label.clone(),
+        target: target.to_string(),
+        explanation: explanation(stderr),
+        hints: why::hints(work.requirements, &learnt.projects, target, stderr),
+    }
+}
+
+fn failed(label: &str, stderr: &str) -> ResolveError {
+    ResolveError::Uv { label: label.to_owned(), explanation: explanation(stderr) }
+}
+
+/// uv's words, indented, without its own prefix and without what only we know (the address of the view).
+fn explanation(stderr: &str) -> String {
+    let lines = stderr.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());
+    let lines = lines.filter(|line| !line.contains("http://127.0.0.1"));
+    let plain = lines.map(|line| {
+        let text = line.trim_start();
+        let text = text.strip_prefix("error: ").or_else(|| text.strip_prefix("cause: ")).unwrap_or(text);
+        format!("  {}", text.trim_start_matches(['×', '╰', '─', '▶', '│', ' ']))
+    });
+    plain.take(40).collect::<Vec<_>>().join("\n")
+}
+
+/// Requirements with hashes accept only wheels with one of them.
+fn check_hashes(requirements: &[Requirement], lock: &Lock) -> Result<(), ResolveError> {
+    for requirement in requirements.iter().filter(|requirement| !requirement.hashes.is_empty()) {
+        let Some(pin) = lock.packages.iter().find(|pin| Some(&pin.name) == requirement.name.as_ref()) else { continue };
+        if !requirement.hashes.contains(&pin.sha256) {
+            let expected: Vec<String> = requirement.hashes.iter().map(ToString::to_string).collect();
+            return Err(ResolveError::Hash {
+                origin: format!("{}:{}", requirement.origin.file, requirement.origin.line),
+                wheel: pin.wheel.text.clone(),
+                expected: expected.join(" or "),
+                got: pin.sha256,
+                from: match &pin.source {
+                    WheelSource::Url(url) => crate::io::SafeUrl::from(url).to_string(),
+                    WheelSource::Path(path) => path.display().to_string(),
+                },
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Credentials in a wheel's URL go to the HTTP client and never into a lock.
+fn take_credentials(pin: &mut Pin, io: &Io) {
+    let WheelSource::Url(url) = &mut pin.source else { return };
+    if !url.username().is_empty() || url.password().is_some() {
+        let credentials = Credentials {
+            username: page::percent_decode(url.username()),
+            password: url.password().map(|text| Secret::new(page::percent_decode(text))),
+        };
+        strip(url);
+        io.http.know_realm(url, credentials);
+    }
+    url.set_fragment(None);
+}
+
+fn strip(url: &mut Url) {
+    // Both fail only for URLs that cannot have credentials; this one has some.
+    let _: Result<(), ()> = url.set_username("");
+    let _: Result<(), ()> = url.set_password(None);
+}
+
+/// A committed lock, when it is of these inputs: `Ok(None)` where it is of others.
+pub fn from_lock_file(text: &str, label: &str, identity: Sha256, target: Target) -> Result<Option<Lock>, ResolveError> {
+    let parsed = pylock::parse(text, label)?;
+    if parsed.inputs() != Some(identity) {
+        return Ok(None);
+    }
+    let none = BTreeSet::new();
+    let selection = Selection { label, tags: &Tags::of(target), extras: &none, groups: &none };
+    Ok(Some(parsed.select(&selection)?))
+}

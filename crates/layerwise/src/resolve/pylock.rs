@@ -193,6 +193,25 @@ impl Pylock {
         self.tool.layerwise.as_ref().map(|ours| ours.inputs)
     }
 
+    /// Puts the real places of wheels where the view's are, and digests that the index did not tell.
+    pub fn replace_urls(
+        &mut self,
+        real: impl Fn(&str) -> Option<super::page::File>,
+        digests: &std::collections::HashMap<String, Sha256>,
+    ) {
+        for wheel in self.packages.iter_mut().flat_map(|package| &mut package.wheels) {
+            let Some(file) = wheel.url.as_deref().and_then(&real) else { continue };
+            if let Some(digest) = digests.get(&file.filename) {
+                wheel.hashes.insert("sha256".to_owned(), digest.to_string());
+            }
+            match file.url.to_file_path() {
+                Ok(path) if file.url.scheme() == "file" => (wheel.url, wheel.path) = (None, Some(path)),
+                _ => wheel.url = Some(file.url.to_string()),
+            }
+            wheel.name = Some(file.filename);
+        }
+    }
+
     /// The packages for one target, each with its best wheel.
     pub fn select(self, selection: &Selection<'_>) -> Result<Lock, PylockError> {
         let Selection { label, tags, extras, groups } = *selection;

