@@ -1,1 +1,49 @@
-fn main() {}
+//! The project's own commands: `cargo xtask <command>`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+mod check;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let done = match command.as_str() {
+        "check" => check::run(&rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            say(&message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const USAGE: &str = "usage: cargo xtask <command>
+
+  check [--fast]   all that CI runs: format, clippy, tests, docs, generated files
+";
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace").to_owned()
+}
+
+/// Runs a program in the workspace's root and fails if it does.
+fn run(program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
+    say(&format!("\n$ {program} {}", args.join(" ")));
+    let status = Command::new(program).args(args).envs(env.iter().copied()).current_dir(root()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{program} {}` failed: {status}", args.join(" "))),
+        Err(error) => Err(format!("failed to run `{program}`: {error}")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a developer's tool: it talks to its terminal")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

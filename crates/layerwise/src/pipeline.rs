@@ -1,11 +1,23 @@
-//! The one file that knows the order of the stages.
+//! The one file that knows the order of the stages:
+//! resolve → fetch → assemble → pack.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::assemble;
-use crate::input::Inputs;
-use crate::model::{Note, Sha256, Target};
+use fs_err as fs;
+
+use crate::assemble::{self, AssembleError, Assembled};
+use crate::error::{Explain, Kind};
+use crate::event::{Event, Stage};
+use crate::fetch;
+use crate::input::{Inputs, Source};
+use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError};
+use crate::model::{Lock, Note, Runtime, Sha256, Target, limits};
+use crate::pack::{self, PackError, Packed, WheelFile};
+use crate::resolve::{self, ResolveError};
 
 /// One artifact to make.
 #[derive(Debug, Clone)]
@@ -102,4 +114,285 @@ pub struct Timings {
     pub assemble: Duration,
     /// Writing the zip.
     pub pack: Duration,
+}
+
+/// A lock that was written.
+#[derive(Debug, Clone)]
+pub struct Locked {
+    /// Where.
+    pub path: PathBuf,
+    /// For what.
+    pub target: Target,
+    /// How many packages.
+    pub packages: usize,
+    /// What was surprising about the choice.
+    pub notes: Vec<Note>,
+    /// Whether the file differs from what stood there.
+    pub changed: bool,
+}
+
+/// No artifact could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No versions.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// No wheels.
+    #[error(transparent)]
+    Fetch(#[from] WheelsError),
+    /// The wheels do not go together.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// No zip.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The world, for a second build.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// `--locked`, and there is no lock.
+    #[error("there is no lock for {target} at `{}`", path.display())]
+    LockMissing {
+        /// For what.
+        target: String,
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// `--locked`, and the lock is of other inputs.
+    #[error("the lock `{}` is not of {label} as it is now", path.display())]
+    LockStale {
+        /// Where it is.
+        path: PathBuf,
+        /// The input.
+        label: String,
+    },
+    /// The lock cannot be read or written.
+    #[error("failed to {what} the lock `{}`", path.display())]
+    LockFile {
+        /// `read` or `write`.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// More than Lambda takes.
+    #[error("{name} for {target} is {unzipped_bytes} bytes unzipped; Lambda takes at most {} (function and all layers together)", limits::UNZIPPED_BYTES)]
+    TooLarge {
+        /// The layer.
+        name: String,
+        /// For what.
+        target: String,
+        /// Its unpacked size.
+        unzipped_bytes: u64,
+        /// What is inside, largest first.
+        packages: Vec<BuiltPackage>,
+    },
+    /// Two builds of the same lock differ.
+    #[error("two builds of {name} for {target} differ: sha256 {first} and {second}")]
+    NotReproducible {
+        /// The layer.
+        name: String,
+        /// For what.
+        target: String,
+        /// Of the first build.
+        first: Sha256,
+        /// Of the second build.
+        second: Sha256,
+    },
+}
+
+impl Explain for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Resolve(error) => error.kind(),
+            Self::Fetch(error) => error.kind(),
+            Self::Assemble(error) => error.kind(),
+            Self::Pack(error) => error.kind(),
+            Self::Cache(error) => error.kind(),
+            Self::Io(error) => error.kind(),
+            Self::LockMissing { .. } | Self::LockStale { .. } | Self::LockFile { .. } => Kind::Input,
+            Self::TooLarge { .. } => Kind::Limit,
+            Self::NotReproducible { .. } => Kind::Internal,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Resolve(error) => error.hints(),
+            Self::Fetch(error) => error.hints(),
+            Self::Assemble(error) => error.hints(),
+            Self::Pack(error) => error.hints(),
+            Self::Cache(error) => error.hints(),
+            Self::Io(error) => error.hints(),
+            Self::LockMissing { .. } => vec!["run `layerwise lock` and commit what it writes".to_owned()],
+            Self::LockStale { .. } => vec!["run `layerwise lock` again and commit the change".to_owned()],
+            Self::LockFile { .. } => Vec::new(),
+            Self::TooLarge { .. } => vec![
+                "leave something out with `--exclude`, split the layer in two only if the function needs just one, or drop a package".to_owned(),
+                "`--exclude-runtime-packages` leaves out the AWS SDK that the runtime brings".to_owned(),
+            ],
+            Self::NotReproducible { .. } => vec!["this is a bug in layerwise: please report it".to_owned()],
+        }
+    }
+}
+
+/// Makes one artifact.
+pub async fn build(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<Built, Error> {
+    let started = Instant::now();
+    let (lock, lock_use) = plan(job, policy, io).await?;
+    let resolve = started.elapsed();
+    let mut built = make(job, &lock, &job.output, io).await?;
+    built.lock = lock_use;
+    built.timings.resolve = resolve;
+    Ok(built)
+}
+
+/// Makes one artifact three times, twice with nothing cached, and compares the bytes.
+pub async fn verify(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<Built, Error> {
+    let (lock, lock_use) = plan(job, policy, io).await?;
+    let mut built = make(job, &lock, &job.output, io).await?;
+    built.lock = lock_use;
+    for _ in 0..2 {
+        let scratch = tempfile::tempdir().map_err(|source| CacheError::Write { path: std::env::temp_dir(), source })?;
+        let fresh = Arc::new(io.with_cache(&scratch.path().join("cache"))?);
+        let again = make(job, &lock, &scratch.path().join("again.zip"), &fresh).await?;
+        if again.sha256 != built.sha256 {
+            let (name, target) = (job.name.clone(), job.target.to_string());
+            return Err(Error::NotReproducible { name, target, first: built.sha256, second: again.sha256 });
+        }
+    }
+    Ok(built)
+}
+
+/// Chooses the versions and does nothing with them: the committed lock where it is of these inputs, else a new one.
+pub async fn plan(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<(Lock, LockUse), Error> {
+    let (path, target, inputs) = (&job.lock_file, job.target, &job.inputs);
+    let committed = match fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(source) => return Err(Error::LockFile { what: "read", path: path.clone(), source }),
+    };
+    let is_lock = matches!(inputs.source, Source::Pylock { .. } | Source::UvLock { .. } | Source::Exact { .. });
+    let stale = committed.is_some();
+    if let Some(text) = committed {
+        let identity = resolve::identity(inputs, &resolve::index_options(inputs, io), target);
+        let label = path.display().to_string();
+        if let Some(lock) = resolve::from_lock_file(&text, &label, identity, target)? {
+            return Ok((lock, LockUse::Locked));
+        }
+    }
+    match policy {
+        LockPolicy::Insist if stale => {
+            return Err(Error::LockStale { path: path.clone(), label: inputs.label.clone() });
+        }
+        LockPolicy::Insist if !is_lock => {
+            return Err(Error::LockMissing { target: target.to_string(), path: path.clone() });
+        }
+        _ => {}
+    }
+    let lock = resolve::run(inputs, target, io).await?;
+    let lock_use = match (stale, is_lock) {
+        (true, _) => LockUse::Stale,
+        (false, true) => LockUse::Locked,
+        (false, false) => LockUse::Resolved,
+    };
+    Ok((lock, lock_use))
+}
+
+/// Chooses the versions anew and writes the lock for committing.
+pub async fn lock(job: &Job, io: &Arc<Io>) -> Result<Locked, Error> {
+    let mut lock = resolve::run(&job.inputs, job.target, io).await?;
+    let path = job.lock_file.clone();
+    let dir = path.parent().unwrap_or(Path::new("."));
+    lock.relative_to(&job.inputs.dir, dir);
+    let text = resolve::write(&lock, job.target);
+    let changed = fs::read_to_string(&path).ok().as_deref() != Some(text.as_str());
+    if changed {
+        let failed = |source| Error::LockFile { what: "write", path: path.clone(), source };
+        let mut aside = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
+        aside.write_all(text.as_bytes()).map_err(failed)?;
+        pack::make_usual_mode(aside.as_file()).map_err(failed)?;
+        aside.persist(&path).map_err(|error| failed(error.error))?;
+    }
+    Ok(Locked { path, target: job.target, packages: lock.packages.len(), notes: lock.notes, changed })
+}
+
+/// From a lock to a zip at `output`.
+async fn make(job: &Job, lock: &Lock, output: &Path, io: &Arc<Io>) -> Result<Built, Error> {
+    let mut lock = lock.clone();
+    if job.exclude_runtime_packages {
+        lock.packages.retain(|pin| !Runtime::sdk_packages().contains(&pin.name));
+    }
+    let mut timings = Timings::default();
+    let mut rotten_once = false;
+    loop {
+        let started = Instant::now();
+        let wheels = fetch::run(&lock, &job.inputs.dir, io).await?;
+        timings.fetch += started.elapsed();
+
+        let (job, output, io_here) = (job.clone(), output.to_owned(), Arc::clone(io));
+        let worked = tokio::task::spawn_blocking(move || assemble_and_pack(&job, &wheels, &output, &io_here)).await;
+        match worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+            Ok(mut built) => {
+                built.timings.fetch = timings.fetch;
+                built.notes = lock.notes;
+                return Ok(built);
+            }
+            // The cache's copy of a wheel has rotted: forget it, get it again, once.
+            Err(Error::Pack(PackError::CorruptWheel { wheel, .. })) if !rotten_once => {
+                rotten_once = true;
+                io.emit(Event::Warning { text: &format!("{wheel} in the cache is corrupt: getting it again") });
+                for pin in lock.packages.iter().filter(|pin| pin.wheel.text == wheel) {
+                    io.evict_wheel(pin.sha256)?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) -> Result<Built, Error> {
+    let started = Instant::now();
+    let named: Vec<_> = wheels.iter().map(|wheel| (&wheel.name, wheel.index.as_ref())).collect();
+    let assembled = assemble::assemble(&named, job.target, &job.assemble)?;
+    for pattern in &assembled.unused_excludes {
+        io.emit(Event::Warning { text: &format!("`--exclude {pattern}` matches nothing") });
+    }
+    let unzipped_bytes = assembled.tree.unzipped_bytes();
+    if unzipped_bytes > limits::UNZIPPED_BYTES {
+        return Err(Error::TooLarge {
+            name: job.name.clone(),
+            target: job.target.to_string(),
+            unzipped_bytes,
+            packages: packages(wheels, &assembled, None),
+        });
+    }
+    let assemble = started.elapsed();
+
+    let started = Instant::now();
+    io.emit(Event::Started { stage: Stage::Pack, item: &job.name, bytes: Some(unzipped_bytes) });
+    let files: Vec<_> = wheels
+        .iter()
+        .map(|wheel| WheelFile { name: &wheel.name, path: &wheel.path, index: &wheel.index })
+        .collect();
+    let packed = pack::zip(&assembled.tree, &files, &Deflated(io), output);
+    io.emit(Event::Finished { stage: Stage::Pack, item: &job.name });
+    let packed = packed?;
+    Ok(Built {
+        name: job.name.clone(),
+        target: job.target,
+        output: output.to_owned(),
+        sha256: packed.sha256,
+        zipped_bytes: packed.zipped_bytes,
+        unzipped_bytes,
+        files: assembled.tree.len(),
+        packages: packages(wheels, &assembled, Some(&packed)),
+        notes: Vec::new(),
+        lock: LockUse::Resolved,
+        timings: Timings { assemble, pack: started.elapsed(), ..Timings::default() },
+    })
 }

@@ -2,7 +2,7 @@
 //! in one [`Io`], made from plain values by whoever runs the library.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +19,7 @@ pub use http::{Http, HttpError, SafeUrl};
 pub use wheels::{CachedWheel, Wanted, WheelsError};
 
 /// What the library needs to know of the machine it runs on; nothing of it changes an artifact's bytes.
+#[derive(Clone)]
 pub struct IoSettings {
     /// The cache's root.
     pub cache_dir: PathBuf,
@@ -95,6 +96,11 @@ impl Io {
             in_flight: wheels::InFlight::default(),
             settings,
         })
+    }
+
+    /// The same world with another cache.
+    pub fn with_cache(&self, cache_dir: &Path) -> Result<Self, IoError> {
+        Self::new(IoSettings { cache_dir: cache_dir.to_owned(), ..self.settings.clone() })
     }
 
     /// Whether only the cache may be used.

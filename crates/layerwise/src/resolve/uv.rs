@@ -287,14 +287,61 @@ impl Uv {
         if !input.is_empty() {
             command.arg(input);
         }
-        command.stdout(Stdio::null());
-        let output = command.output().await;
-        let output = output.map_err(|source| UvError::Run { path: self.program.clone(), source })?;
+        command.stdout(Stdio::null()).env("UV_PYTHON_DOWNLOADS", "never");
+        let mut output = self.output(&mut command).await?;
+        if !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("No interpreter found") {
+            // This machine has no Python. uv wants one only to ask it about itself, and with a target named it
+            // uses none of the answers.
+            match stand_in(exchange).map_err(UvError::Exchange)? {
+                Some(python) => command.arg("--python").arg(python),
+                None => command.env("UV_PYTHON_DOWNLOADS", "automatic"),
+            };
+            output = self.output(&mut command).await?;
+        }
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let pylock =
             if output.status.success() { Some(fs::read_to_string(&written).map_err(UvError::Exchange)?) } else { None };
         Ok(Answer { pylock, stderr })
     }
+
+    async fn output(&self, command: &mut tokio::process::Command) -> Result<std::process::Output, UvError> {
+        command.output().await.map_err(|source| UvError::Run { path: self.program.clone(), source })
+    }
+}
+
+/// A program that answers uv's questions about an interpreter, for machines without Python. What it must answer is
+/// private to uv (the pinned version and those around it): if that changes, uv says so and the user installs Python.
+#[cfg(unix)]
+fn stand_in(dir: &Path) -> std::io::Result<Option<PathBuf>> {
+    let path = dir.join("python3");
+    let place = dir.display().to_string();
+    let scheme = serde_json::json!({ "platlib": place, "purelib": place, "include": place, "scripts": place, "data": place });
+    let answer = serde_json::json!({
+        "result": "success",
+        "markers": {
+            "implementation_name": "cpython", "implementation_version": "3.13.0", "os_name": "posix",
+            "platform_machine": "x86_64", "platform_python_implementation": "CPython", "platform_release": "",
+            "platform_system": "Linux", "platform_version": "", "python_full_version": "3.13.0",
+            "python_version": "3.13", "sys_platform": "linux",
+        },
+        "sys_base_prefix": place, "sys_base_exec_prefix": place, "sys_prefix": place,
+        "sys_base_executable": path, "sys_executable": path, "sys_path": [place], "site_packages": [place],
+        "stdlib": place, "extension_suffixes": [".so"], "standalone": false, "scheme": scheme, "virtualenv": scheme,
+        "os": { "name": "manylinux", "major": 2, "minor": 17 }, "arch": "x86_64",
+        "manylinux_compatible": true, "gil_disabled": false, "debug_enabled": false, "pointer_size": "64",
+    });
+    let answer = answer.to_string();
+    if answer.contains('\'') {
+        return Ok(None);
+    }
+    fs::write(&path, format!("#!/bin/sh\necho '{answer}'\n"))?;
+    make_executable(&path)?;
+    Ok(Some(path))
+}
+
+#[cfg(not(unix))]
+fn stand_in(_: &Path) -> std::io::Result<Option<PathBuf>> {
+    Ok(None)
 }
 
 /// The platform to name to uv. It knows no glibc 2.26: 2.28 is the next it knows, and the view keeps from it what
