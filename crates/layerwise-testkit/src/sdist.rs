@@ -72,7 +72,7 @@ impl SdistBuilder {
     /// The sdist. The same calls give the same bytes.
     pub fn build(self) -> Sdist {
         let Self { name, version, files: own, requires, requires_python } = self;
-        let root = format!("{}-{version}", name.replace(['-', '.'], "_").to_lowercase());
+        let root = format!("{}-{version}", crate::normalized(&name).replace('-', "_"));
         let metadata = metadata(&name, &version, requires_python.as_deref(), &requires, &[]);
         let mut files = vec![
             ("PKG-INFO".to_owned(), metadata.clone().into_bytes()),
@@ -101,7 +101,7 @@ const BACKEND: &str = r#"import email, pathlib, zipfile
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     text = pathlib.Path("PKG-INFO").read_text()
     info = email.message_from_string(text)
-    stem = f"{info['Name'].replace('-', '_').replace('.', '_')}-{info['Version']}"
+    stem = f"{info['Name'].replace('-', '_').replace('.', '_').lower()}-{info['Version']}"
     name = f"{stem}-py3-none-any.whl"
     members = {
         p.relative_to("src").as_posix(): p.read_bytes() for p in sorted(pathlib.Path("src").rglob("*")) if p.is_file()

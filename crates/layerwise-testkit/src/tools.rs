@@ -52,7 +52,8 @@ fn find_uv() -> PathBuf {
     if let Some(path) = on_path("uv").find(|path| is_new_enough(path)) {
         return path;
     }
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/testkit-tools");
+    let tools =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace").join("target/testkit-tools");
     let uv = tools.join(if cfg!(windows) { "uv.exe" } else { "uv" });
     fs_err::create_dir_all(&tools).expect("target is writable");
     // Tests run in several processes: one installs, the others wait.

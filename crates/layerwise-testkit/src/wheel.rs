@@ -29,7 +29,7 @@ pub struct Wheel {
 
 /// Begins a wheel with the tags `py3-none-any` and no files.
 pub fn wheel(name: &str, version: &str) -> WheelBuilder {
-    let stem = name.replace(['-', '.'], "_");
+    let stem = crate::normalized(name).replace('-', "_");
     WheelBuilder {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -77,6 +77,12 @@ impl WheelBuilder {
     /// platform is marked `Root-Is-Purelib: false`.
     pub fn tags(self, tags: &str) -> Self {
         Self { tags: tags.to_owned(), platlib: !tags.ends_with("-any"), ..self }
+    }
+
+    /// Spells the name in the file name and in the directories otherwise, as older tools do (`PyYAML`). Call it first.
+    pub fn spelled(self, stem: &str) -> Self {
+        let dist_infos = vec![format!("{stem}-{}.dist-info", self.version)];
+        Self { stem: stem.to_owned(), dist_infos, ..self }
     }
 
     /// The build number, such as `1` or `2local`.
