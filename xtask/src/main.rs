@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+mod bench;
 mod check;
 
 fn main() -> ExitCode {
@@ -10,6 +11,7 @@ fn main() -> ExitCode {
     let command = args.next().unwrap_or_default();
     let rest: Vec<String> = args.collect();
     let done = match command.as_str() {
+        "bench" => bench::run(&rest),
         "check" => check::run(&rest),
         _ => Err(USAGE.to_owned()),
     };
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "usage: cargo xtask <command>
 
+  bench [--runs N] [--cold-build]   layerwise against what people use instead; writes docs/benchmarks.md
   check [--fast]   all that CI runs: format, clippy, tests, docs, generated files
 ";
 

@@ -180,7 +180,10 @@ pub enum Error {
         source: std::io::Error,
     },
     /// More than Lambda takes.
-    #[error("{name} for {target} is {unzipped_bytes} bytes unzipped; Lambda takes at most {} (function and all layers together)", limits::UNZIPPED_BYTES)]
+    #[error(
+        "{name} for {target} is {unzipped_bytes} bytes unzipped; Lambda takes at most {} (function and all layers together)",
+        limits::UNZIPPED_BYTES
+    )]
     TooLarge {
         /// The layer.
         name: String,
@@ -375,10 +378,8 @@ fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) 
 
     let started = Instant::now();
     io.emit(Event::Started { stage: Stage::Pack, item: &job.name, bytes: Some(unzipped_bytes) });
-    let files: Vec<_> = wheels
-        .iter()
-        .map(|wheel| WheelFile { name: &wheel.name, path: &wheel.path, index: &wheel.index })
-        .collect();
+    let files: Vec<_> =
+        wheels.iter().map(|wheel| WheelFile { name: &wheel.name, path: &wheel.path, index: &wheel.index }).collect();
     let packed = pack::zip(&assembled.tree, &files, &Deflated(io), output);
     io.emit(Event::Finished { stage: Stage::Pack, item: &job.name });
     let packed = packed?;

@@ -315,7 +315,8 @@ impl Uv {
 fn stand_in(dir: &Path) -> std::io::Result<Option<PathBuf>> {
     let path = dir.join("python3");
     let place = dir.display().to_string();
-    let scheme = serde_json::json!({ "platlib": place, "purelib": place, "include": place, "scripts": place, "data": place });
+    let scheme =
+        serde_json::json!({ "platlib": place, "purelib": place, "include": place, "scripts": place, "data": place });
     let answer = serde_json::json!({
         "result": "success",
         "markers": {
