@@ -1,10 +1,28 @@
-//! layerwise
-pub mod assemble;
+//! layerwise: from a Python project to an AWS Lambda layer that is right for its runtime.
+//!
+//! ```text
+//!  input ──► resolve ──► Lock ──► fetch ──► wheels ──► assemble ──► Tree ──► pack ──► zip
+//! ```
+//!
+//! Each stage is a function from values to values; [`pipeline`] is the only file that knows their order. The library
+//! knows no terminal, no environment and no clock: they arrive as values in [`io::IoSettings`]. `ARCHITECTURE.md` is
+//! the map.
+
 pub mod error;
 pub mod event;
-pub mod input;
-pub mod io;
 pub mod model;
-pub mod pipeline;
-pub mod resolve;
+
+pub mod input;
+
+pub mod io;
 pub mod wheel;
+
+pub mod resolve;
+
+pub mod fetch;
+
+pub mod assemble;
+
+pub mod pack;
+
+pub mod pipeline;

@@ -1,13 +1,13 @@
 //! The one file that knows the order of the stages:
 //! resolve → fetch → assemble → pack.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::assemble::{self, AssembleError, Assembled};
 use crate::error::{Explain, Kind};
@@ -16,7 +16,7 @@ use crate::fetch;
 use crate::input::{Inputs, Source};
 use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError};
 use crate::model::{Lock, Note, Runtime, Sha256, Target, limits};
-use crate::pack::{self, PackError, Packed, WheelFile};
+use crate::pack::{self, DeflatedCache, PackError, Packed, WheelFile};
 use crate::resolve::{self, ResolveError};
 
 /// One artifact to make.
@@ -316,9 +316,8 @@ pub async fn lock(job: &Job, io: &Arc<Io>) -> Result<Locked, Error> {
     let changed = fs::read_to_string(&path).ok().as_deref() != Some(text.as_str());
     if changed {
         let failed = |source| Error::LockFile { what: "write", path: path.clone(), source };
-        let mut aside = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
+        let mut aside = pack::aside(dir).map_err(failed)?;
         aside.write_all(text.as_bytes()).map_err(failed)?;
-        pack::make_usual_mode(aside.as_file()).map_err(failed)?;
         aside.persist(&path).map_err(|error| failed(error.error))?;
     }
     Ok(Locked { path, target: job.target, packages: lock.packages.len(), notes: lock.notes, changed })
@@ -396,4 +395,48 @@ fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) 
         lock: LockUse::Resolved,
         timings: Timings { assemble, pack: started.elapsed(), ..Timings::default() },
     })
+}
+
+/// The packages of an artifact with their sizes, largest (unzipped) first.
+fn packages(wheels: &[CachedWheel], assembled: &Assembled, packed: Option<&Packed>) -> Vec<BuiltPackage> {
+    let mut unzipped = vec![0u64; wheels.len()];
+    for (_, entry) in assembled.tree.iter() {
+        unzipped[entry.owner] += entry.size();
+    }
+    let mut packages: Vec<BuiltPackage> = wheels
+        .iter()
+        .enumerate()
+        .map(|(owner, wheel)| BuiltPackage {
+            name: wheel.name.name.to_string(),
+            version: wheel.name.version.to_string(),
+            wheel: wheel.name.text.clone(),
+            sha256: wheel.sha256,
+            unzipped_bytes: unzipped[owner],
+            zipped_bytes: packed.map_or(0, |packed| packed.zipped_by_owner[owner]),
+        })
+        .collect();
+    packages.sort_by(|a, b| (b.unzipped_bytes, &a.name).cmp(&(a.unzipped_bytes, &b.name)));
+    packages
+}
+
+/// Compressed forms in the cache, each with an xxh3 at its end: what has rotted there is not used.
+struct Deflated<'a>(&'a Io);
+
+impl DeflatedCache for Deflated<'_> {
+    fn get(&self, plain: Sha256) -> Option<Vec<u8>> {
+        let mut bytes = self.0.cache.read(Bucket::Deflated, &plain.to_string()).ok()??;
+        let (body, check) = bytes.split_last_chunk::<8>()?;
+        if xxh3_64(body) != u64::from_le_bytes(*check) {
+            return None;
+        }
+        bytes.truncate(bytes.len() - 8);
+        Some(bytes)
+    }
+
+    fn put(&self, plain: Sha256, deflated: &[u8]) {
+        let bytes = [deflated, &xxh3_64(deflated).to_le_bytes()].concat();
+        if let Err(error) = self.0.cache.write(Bucket::Deflated, &plain.to_string(), &bytes) {
+            self.0.detail(&crate::error::chain(&error));
+        }
+    }
 }

@@ -1,4 +1,18 @@
-//! Wheels → Tree: where each file goes (PEP 427), and nothing else. Pure.
+//! Wheels → Tree: where each file goes, as PEP 427 says, and nothing else. Pure.
+//!
+//! Source: <https://packaging.python.org/en/latest/specifications/binary-distribution-format/#installing-a-wheel-distribution-1-0-py32-none-any-whl>.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use globset::{Glob, GlobBuilder, GlobMatcher};
+
+use crate::error::{Explain, Kind};
+use crate::model::tree::InvalidLayerPath;
+use crate::model::{Content, Entry, LayerPath, PackageName, Target, Tree, WheelName};
+use crate::wheel::WheelIndex;
+
+mod script;
 
 /// Where packages stand inside the artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -6,7 +20,7 @@ pub enum Layout {
     /// `python/`: any minor version of the runtime finds it.
     #[default]
     Python,
-    /// `python/lib/python3.X/site-packages`: only that minor version finds it.
+    /// `python/lib/python3.X/site-packages`: only that minor version finds it, before `python/`.
     SitePackages,
 }
 
@@ -15,6 +29,359 @@ pub enum Layout {
 pub struct Options {
     /// Where packages stand.
     pub layout: Layout,
-    /// Glob patterns of paths to leave out, relative to the packages' root (`**/tests/**`).
+    /// Glob patterns of files to leave out, relative to the packages' root: `botocore/data/ec2/**`, `**/tests/**`.
+    /// `*` stays within one directory, `**` does not.
     pub excludes: Vec<String>,
+}
+
+/// What goes where.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The files, each with its owner among the wheels.
+    pub tree: Tree,
+    /// Patterns of [`Options::excludes`] that left nothing out.
+    pub unused_excludes: Vec<String>,
+}
+
+/// Wheels that do not go together.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// Two wheels of one distribution.
+    #[error("`{first}` and `{second}` are wheels of the same distribution")]
+    SameDistribution {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// One path, two contents.
+    #[error("`{first}` and `{second}` both bring `{path}`, with different bytes")]
+    Conflict {
+        /// The path in the artifact.
+        path: String,
+        /// The path relative to the packages' root.
+        relative: String,
+        /// One wheel.
+        first: String,
+        /// The other wheel.
+        second: String,
+    },
+    /// A file where another wheel has a directory.
+    #[error("`{first}` brings the file `{path}`, which in `{second}` is a directory")]
+    FileAndDirectory {
+        /// The path in the artifact.
+        path: String,
+        /// The wheel with the file.
+        first: String,
+        /// The wheel with the directory.
+        second: String,
+    },
+    /// A path that would leave the artifact.
+    #[error("`{wheel}` brings an unsafe path")]
+    Path {
+        /// The wheel.
+        wheel: String,
+        /// The path.
+        #[source]
+        source: InvalidLayerPath,
+    },
+    /// A `.data` directory that PEP 427 does not know.
+    #[error("`{wheel}` has `{path}`: there is no such scheme")]
+    Scheme {
+        /// The wheel.
+        wheel: String,
+        /// The member.
+        path: String,
+    },
+    /// A console script that cannot be made.
+    #[error("`{wheel}` has an entry point that is none: `{line}`")]
+    EntryPoint {
+        /// The wheel.
+        wheel: String,
+        /// The line.
+        line: String,
+    },
+    /// A pattern that cannot be read.
+    #[error("`{pattern}` is not a pattern")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        #[source]
+        source: globset::Error,
+    },
+}
+
+impl Explain for AssembleError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Pattern { .. } => Kind::Usage,
+            _ => Kind::Integrity,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Conflict { relative, .. } => vec![format!(
+                "leave the file out with `--exclude '{}'` if nothing needs it, or drop one of the packages",
+                Glob::new(relative).map_or_else(|_| relative.clone(), |glob| glob.glob().to_owned())
+            )],
+            Self::FileAndDirectory { .. } => vec!["drop one of the packages".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Where things go for one target and layout. All paths are relative to the artifact.
+struct Places {
+    /// Where packages stand, with a slash at the end.
+    root: String,
+    /// From the root to the prefix that `bin` stands in, for RECORD.
+    up: &'static str,
+    interpreter: String,
+}
+
+/// What `bin`, `include` and `.data/data` stand in: for both layouts the directory that pip's `--target` (flat) or
+/// `--prefix` (site-packages) would be given.
+const PREFIX: &str = "python/";
+
+/// Files of dist-info that we write ourselves, or that would no longer be true.
+const REPLACED: [&str; 6] = ["RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json"];
+
+/// Places every file of `wheels`. The order of the wheels does not matter for the bytes of the tree.
+pub fn assemble(
+    wheels: &[(&WheelName, &WheelIndex)],
+    target: Target,
+    options: &Options,
+) -> Result<Assembled, AssembleError> {
+    let minor = target.runtime.minor;
+    let places = Places {
+        root: match options.layout {
+            Layout::Python => PREFIX.to_owned(),
+            Layout::SitePackages => format!("{PREFIX}lib/python3.{minor}/site-packages/"),
+        },
+        up: match options.layout {
+            Layout::Python => "",
+            Layout::SitePackages => "../../../",
+        },
+        // Where the managed runtime and AWS's images have it. `/usr/bin/env python3` would find the same program as
+        // long as nobody changes PATH.
+        interpreter: format!("/var/lang/bin/python3.{minor}"),
+    };
+    let mut excludes = Excludes::new(&options.excludes)?;
+    let mut placing = Placing { wheels, places: &places, tree: Tree::default(), owned: vec![Vec::new(); wheels.len()] };
+
+    let mut by_name: BTreeMap<&PackageName, usize> = BTreeMap::new();
+    for (owner, (name, _)) in wheels.iter().enumerate() {
+        if let Some(other) = by_name.insert(&name.name, owner) {
+            let (first, second) = (wheels[other].0.text.clone(), name.text.clone());
+            return Err(AssembleError::SameDistribution { first, second });
+        }
+    }
+    for owner in by_name.values() {
+        placing.place_wheel(*owner, &mut excludes)?;
+    }
+    placing.check_directories()?;
+    for owner in by_name.values() {
+        placing.write_record(*owner, &mut excludes)?;
+    }
+    Ok(Assembled { tree: placing.tree, unused_excludes: excludes.unused() })
+}
+
+struct Placing<'a> {
+    wheels: &'a [(&'a WheelName, &'a WheelIndex)],
+    places: &'a Places,
+    tree: Tree,
+    /// The paths of each wheel, for its RECORD.
+    owned: Vec<Vec<LayerPath>>,
+}
+
+impl Placing<'_> {
+    fn place_wheel(&mut self, owner: usize, excludes: &mut Excludes) -> Result<(), AssembleError> {
+        let (name, index) = self.wheels[owner];
+        let dist_info = &index.dist_info;
+        let data = format!("{}.data/", dist_info.trim_end_matches(".dist-info"));
+        for (member, about) in index.members.iter().enumerate() {
+            if about
+                .name
+                .strip_prefix(dist_info)
+                .and_then(|rest| rest.strip_prefix('/'))
+                .is_some_and(|file| REPLACED.contains(&file))
+            {
+                continue;
+            }
+            let mut content = Content::Member { member, sha256: about.sha256, size: about.size };
+            let mut executable = about.executable;
+            let path = match about.name.strip_prefix(&data) {
+                None => format!("{}{}", self.places.root, about.name),
+                Some(rest) => match rest.split_once('/') {
+                    Some(("purelib" | "platlib", rest)) => format!("{}{rest}", self.places.root),
+                    Some(("data", rest)) => format!("{PREFIX}{rest}"),
+                    Some(("headers", rest)) => format!("{PREFIX}include/{}/{rest}", name.name),
+                    Some(("scripts", rest)) => {
+                        executable = true;
+                        let text = index.texts.get(&about.name);
+                        if let Some(rewritten) = text.and_then(|text| script::rewrite(text, &self.places.interpreter)) {
+                            content = Content::Generated(rewritten);
+                        }
+                        format!("{PREFIX}bin/{rest}")
+                    }
+                    _ => {
+                        let (wheel, path) = (name.text.clone(), about.name.escape_debug().to_string());
+                        return Err(AssembleError::Scheme { wheel, path });
+                    }
+                },
+            };
+            self.put(path, Entry { owner, content, executable }, excludes)?;
+        }
+        let entry_points = index.entry_points.as_deref().unwrap_or_default();
+        let scripts = script::entry_points(entry_points, &self.places.interpreter);
+        for (file, text) in scripts.map_err(|line| AssembleError::EntryPoint { wheel: name.text.clone(), line })? {
+            let content = Content::Generated(text.into_bytes());
+            self.put(format!("{PREFIX}bin/{file}"), Entry { owner, content, executable: true }, excludes)?;
+        }
+        let installer = Content::Generated(b"layerwise\n".to_vec());
+        let path = format!("{}{dist_info}/INSTALLER", self.places.root);
+        self.put(path, Entry { owner, content: installer, executable: false }, excludes)
+    }
+
+    fn put(&mut self, path: String, entry: Entry, excludes: &mut Excludes) -> Result<(), AssembleError> {
+        if excludes.matches(self.relative(&path)) {
+            return Ok(());
+        }
+        let owner = entry.owner;
+        let wheel = |owner: usize| self.wheels[owner].0.text.clone();
+        let path = LayerPath::new(path).map_err(|source| AssembleError::Path { wheel: wheel(owner), source })?;
+        self.owned[owner].push(path.clone());
+        let Some(there) = self.tree.get(&path) else {
+            self.tree.insert(path, entry);
+            return Ok(());
+        };
+        if there.sha256() == entry.sha256() {
+            if entry.executable && !there.executable {
+                self.tree.insert(path, entry);
+            }
+            return Ok(());
+        }
+        match (self.namespace(&path, there), self.namespace(&path, &entry)) {
+            (Some(old), Some(new)) => {
+                // Installers let the last one win. A declaration is worth more than an empty file.
+                if new >= old {
+                    self.tree.insert(path, entry);
+                }
+                Ok(())
+            }
+            _ => Err(AssembleError::Conflict {
+                relative: self.relative(path.as_str()).to_owned(),
+                path: path.to_string(),
+                first: wheel(there.owner),
+                second: wheel(owner),
+            }),
+        }
+    }
+
+    /// Whether an `__init__.py` only makes a namespace: `Some(false)` for an empty one, `Some(true)` for a
+    /// declaration in the way of pkgutil or pkg_resources.
+    fn namespace(&self, path: &LayerPath, entry: &Entry) -> Option<bool> {
+        if !path.as_str().ends_with("/__init__.py") {
+            return None;
+        }
+        let Content::Member { member, .. } = entry.content else { return None };
+        let index = self.wheels[entry.owner].1;
+        let text = index.texts.get(&index.members[member].name)?;
+        let text = String::from_utf8_lossy(text);
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        if text.contains("extend_path(") || text.contains("declare_namespace(") {
+            return Some(true);
+        }
+        lines.next().is_none().then_some(false)
+    }
+
+    /// The path as the user writes it in `--exclude`: from the packages' root, or from the prefix.
+    fn relative<'p>(&self, path: &'p str) -> &'p str {
+        path.strip_prefix(&self.places.root).or_else(|| path.strip_prefix(PREFIX)).unwrap_or(path)
+    }
+
+    fn check_directories(&self) -> Result<(), AssembleError> {
+        let mut directories: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut last = "";
+        for (path, entry) in self.tree.iter() {
+            let mut directory = path.as_str();
+            while let Some((parent, _)) = directory.rsplit_once('/') {
+                directory = parent;
+                if directory == last || directories.insert(directory, entry.owner).is_some() {
+                    break;
+                }
+            }
+            last = path.as_str().rsplit_once('/').map_or("", |(parent, _)| parent);
+        }
+        for (path, entry) in self.tree.iter() {
+            if let Some(other) = directories.get(path.as_str()) {
+                let wheel = |owner: usize| self.wheels[owner].0.text.clone();
+                let (first, second) = (wheel(entry.owner), wheel(*other));
+                return Err(AssembleError::FileAndDirectory { path: path.to_string(), first, second });
+            }
+        }
+        Ok(())
+    }
+
+    /// RECORD for what is really there (PEP 376, PEP 627): paths relative to the packages' root, sorted.
+    fn write_record(&mut self, owner: usize, excludes: &mut Excludes) -> Result<(), AssembleError> {
+        let dist_info = &self.wheels[owner].1.dist_info;
+        let record = format!("{dist_info}/RECORD");
+        let paths: BTreeSet<LayerPath> = std::mem::take(&mut self.owned[owner]).into_iter().collect();
+        let mut lines: Vec<String> = Vec::with_capacity(paths.len() + 1);
+        for path in &paths {
+            let Some(entry) = self.tree.get(path) else { continue };
+            let text = path.as_str();
+            let relative = match text.strip_prefix(&self.places.root) {
+                Some(inside) => inside.to_owned(),
+                None => format!("{}{}", self.places.up, text.strip_prefix(PREFIX).unwrap_or(text)),
+            };
+            lines.push(format!("{},sha256={},{}\n", csv(&relative), entry.sha256().record_base64(), entry.size()));
+        }
+        lines.push(format!("{},,\n", csv(&record)));
+        lines.sort_unstable();
+        let content = Content::Generated(lines.concat().into_bytes());
+        let path = format!("{}{record}", self.places.root);
+        self.put(path, Entry { owner, content, executable: false }, excludes)
+    }
+}
+
+/// A field of CSV, quoted where needed.
+fn csv(text: &str) -> String {
+    if !text.contains([',', '"', '\n']) {
+        return text.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    // Writing to a string does not fail.
+    let _ = write!(quoted, "{}\"", text.replace('"', "\"\""));
+    quoted
+}
+
+struct Excludes(Vec<(String, GlobMatcher, bool)>);
+
+impl Excludes {
+    fn new(patterns: &[String]) -> Result<Self, AssembleError> {
+        let compile = |pattern: &String| {
+            let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+            let glob = glob.map_err(|source| AssembleError::Pattern { pattern: pattern.clone(), source })?;
+            Ok((pattern.clone(), glob.compile_matcher(), false))
+        };
+        Ok(Self(patterns.iter().map(compile).collect::<Result<_, _>>()?))
+    }
+
+    fn matches(&mut self, path: &str) -> bool {
+        let mut matched = false;
+        for (_, glob, used) in &mut self.0 {
+            if glob.is_match(path) {
+                (*used, matched) = (true, true);
+            }
+        }
+        matched
+    }
+
+    fn unused(self) -> Vec<String> {
+        self.0.into_iter().filter(|(.., used)| !used).map(|(pattern, ..)| pattern).collect()
+    }
 }

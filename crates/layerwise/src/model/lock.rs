@@ -1,6 +1,6 @@
 //! The lock: exactly which wheels, for one target.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pep440_rs::Version;
 use url::Url;
@@ -81,4 +81,18 @@ pub enum Note {
         /// The version taken.
         version: String,
     },
+}
+
+impl Lock {
+    /// Makes local wheels' paths, which count from `dir` where they are relative, count from `to`, so that the lock
+    /// means the same on another machine.
+    pub fn relative_to(&mut self, dir: &Path, to: &Path) {
+        for pin in &mut self.packages {
+            if let WheelSource::Path(path) = &mut pin.source
+                && let Ok(inside) = dir.join(&*path).strip_prefix(to)
+            {
+                *path = inside.to_owned();
+            }
+        }
+    }
 }

@@ -43,11 +43,9 @@ impl fmt::Display for LayerPath {
 pub enum Content {
     /// Made by us: metadata, scripts.
     Generated(Vec<u8>),
-    /// A member of a cached wheel.
+    /// A member of the owner's wheel.
     Member {
-        /// Which wheel: its place in the list of wheels the tree was assembled from.
-        wheel: usize,
-        /// Which member: its place in that wheel's index.
+        /// Its place in that wheel's index.
         member: usize,
         /// Of the member's unpacked bytes.
         sha256: Sha256,
@@ -59,6 +57,8 @@ pub enum Content {
 /// One file. No time, no owner: nothing that could differ between two machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// The wheel it belongs to: its place in the list of wheels the tree was assembled from.
+    pub owner: usize,
     /// Its bytes.
     pub content: Content,
     /// Mode 0755 instead of 0644.
@@ -66,6 +66,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Digest of the unpacked bytes.
+    pub fn sha256(&self) -> Sha256 {
+        match &self.content {
+            Content::Generated(bytes) => Sha256::of(bytes),
+            Content::Member { sha256, .. } => *sha256,
+        }
+    }
+
     /// Unpacked size in bytes.
     pub fn size(&self) -> u64 {
         match &self.content {

@@ -148,7 +148,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         // Failing to set it only costs time.
-        let _: std::io::Result<()> = stream.set_nodelay(true);
+        drop(stream.set_nodelay(true));
         let state = Arc::clone(&state);
         connections.spawn(async move {
             let service = hyper::service::service_fn(move |request| {

@@ -1,0 +1,5 @@
+//! Tree → artifact: the same bytes every time.
+
+mod zip;
+
+pub use zip::{DeflatedCache, PackError, Packed, WheelFile, aside, zip};

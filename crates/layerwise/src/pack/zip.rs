@@ -1,0 +1,441 @@
+//! The deterministic zip.
+//!
+//! Members of wheels are copied compressed, as they are, under their new names; only what we generated is
+//! compressed. Order, times, modes and all other fields follow from the tree alone. Format: PKWARE's APPNOTE.TXT
+//! 6.3.10, version 2.0, no data descriptors, no extra fields; ZIP64 only for more than 65,535 files.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use fs_err as fs;
+use sha2::Digest as _;
+use tempfile::NamedTempFile;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::error::{Explain, Kind};
+use crate::model::{Content, Entry, LayerPath, Sha256, Tree, WheelName};
+use crate::wheel::{Method, WheelIndex};
+
+/// A wheel to copy from.
+#[derive(Debug, Clone, Copy)]
+pub struct WheelFile<'a> {
+    /// Its name, for messages.
+    pub name: &'a WheelName,
+    /// Where it is.
+    pub path: &'a Path,
+    /// What is in it.
+    pub index: &'a WheelIndex,
+}
+
+/// Remembers compressed forms of generated files by the digest of their plain form.
+pub trait DeflatedCache {
+    /// The compressed form, if it is there.
+    fn get(&self, plain: Sha256) -> Option<Vec<u8>>;
+    /// Keeps it; failing to is nobody's trouble.
+    fn put(&self, plain: Sha256, deflated: &[u8]);
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// Of the zip's bytes.
+    pub sha256: Sha256,
+    /// The zip's size in bytes.
+    pub zipped_bytes: u64,
+    /// The share of each wheel, in bytes, headers included.
+    pub zipped_by_owner: Vec<u64>,
+}
+
+/// No zip was written; what stood at the output still stands there.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The output cannot be written.
+    #[error("failed to write `{}`", path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The cache's copy of a wheel is not what it was.
+    #[error("`{wheel}` in the cache is corrupt (at `{member}`)")]
+    CorruptWheel {
+        /// The wheel.
+        wheel: String,
+        /// The member.
+        member: String,
+    },
+    /// A file or the archive beyond what a zip without ZIP64 sizes holds.
+    #[error("`{path}` would need a zip of 4 GiB or more")]
+    TooLarge {
+        /// The file at which it happened.
+        path: String,
+    },
+}
+
+impl Explain for PackError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Write { .. } => Kind::System,
+            Self::CorruptWheel { .. } => Kind::Integrity,
+            Self::TooLarge { .. } => Kind::Limit,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                vec!["free some disk space, or run `layerwise cache prune`".to_owned()]
+            }
+            Self::Write { .. } => vec!["name another place with `--output`".to_owned()],
+            Self::CorruptWheel { .. } => vec!["run `layerwise cache clean`; is the disk failing?".to_owned()],
+            Self::TooLarge { .. } => Vec::new(),
+        }
+    }
+}
+
+/// 1980-01-01 00:00:00, the first moment a zip can name: date in the high 16 bits, time in the low ones.
+const DOS_EPOCH: u32 = (1 << 5 | 1) << 16;
+const VERSION: u16 = 20;
+const MADE_BY_UNIX: u16 = 3 << 8 | VERSION;
+const NAME_IS_UTF8: u16 = 1 << 11;
+/// Output is handed to the disk and to the hasher in pieces of this size.
+const PIECE: usize = 1 << 20;
+/// Pieces under way between writer and hasher: the most memory this takes.
+const PIECES: usize = 8;
+/// Wheels kept open at once; macOS allows a process 256 files.
+const OPEN_WHEELS: usize = 64;
+
+/// Writes `tree` to `output`: aside, synced, and renamed when complete.
+pub fn zip(
+    tree: &Tree,
+    wheels: &[WheelFile<'_>],
+    deflated: &dyn DeflatedCache,
+    output: &Path,
+) -> Result<Packed, PackError> {
+    let failed = |source| PackError::Write { path: output.to_owned(), source };
+    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(dir).map_err(failed)?;
+    let file = aside(dir).map_err(failed)?;
+    remove_abandoned(dir, &file);
+
+    let (packed, file) = std::thread::scope(|scope| {
+        let (to_hash, pieces) = mpsc::sync_channel::<Vec<u8>>(PIECES);
+        let (done, recycled) = mpsc::channel::<Vec<u8>>();
+        let hasher = scope.spawn(move || {
+            let mut hasher = sha2::Sha256::new();
+            for mut piece in pieces {
+                hasher.update(&piece);
+                piece.clear();
+                // The writer may be gone already: then nobody needs the buffer.
+                drop(done.send(piece));
+            }
+            Sha256::from_hasher(hasher)
+        });
+        let mut writer = Writer {
+            file,
+            piece: Vec::with_capacity(PIECE),
+            to_hash,
+            recycled,
+            offset: 0,
+            directory: Vec::with_capacity(tree.len() * 128),
+            by_owner: vec![0; wheels.len()],
+            output,
+        };
+        let mut sources = Sources { wheels, files: wheels.iter().map(|_| None).collect(), open: 0 };
+        for (path, entry) in tree.iter() {
+            writer.member(path, entry, &mut sources, deflated)?;
+        }
+        writer.finish(tree.len())?;
+        let Writer { file, to_hash, offset, by_owner, .. } = writer;
+        drop(to_hash);
+        // The disk works while the last pieces are hashed.
+        file.as_file().sync_data().map_err(failed)?;
+        let sha256 = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((Packed { sha256, zipped_bytes: offset, zipped_by_owner: by_owner }, file))
+    })?;
+    file.persist(output).map_err(|error| failed(error.error))?;
+    Ok(packed)
+}
+
+/// A file to fill beside its destination, with the mode that the user's umask gives. It goes away when dropped.
+pub fn aside(dir: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX).suffix(SUFFIX);
+    #[cfg(unix)]
+    let builder = {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(std::fs::Permissions::from_mode(0o666))
+    };
+    builder.tempfile_in(dir)
+}
+
+const PREFIX: &str = ".layerwise-";
+const SUFFIX: &str = ".tmp";
+
+/// Removes what killed builds left here, as long as it is an hour older than our own file. Best effort.
+fn remove_abandoned(dir: &Path, ours: &NamedTempFile) {
+    let Ok(now) = ours.as_file().metadata().and_then(|about| about.modified()) else { return };
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX)
+            && name.ends_with(SUFFIX)
+            && let Ok(modified) = entry.metadata().and_then(|about| about.modified())
+            && now.duration_since(modified).is_ok_and(|age| age.as_secs() > 3600)
+        {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+}
+
+struct Writer<'a> {
+    file: NamedTempFile,
+    piece: Vec<u8>,
+    to_hash: mpsc::SyncSender<Vec<u8>>,
+    recycled: mpsc::Receiver<Vec<u8>>,
+    /// Bytes of the archive so far, the current piece included.
+    offset: u64,
+    directory: Vec<u8>,
+    by_owner: Vec<u64>,
+    output: &'a Path,
+}
+
+/// The fields of a member's two headers that are not the same for all.
+struct Header<'a> {
+    name: &'a str,
+    method: u16,
+    crc32: u32,
+    compressed: u32,
+    size: u32,
+    executable: bool,
+    offset: u32,
+}
+
+impl Writer<'_> {
+    fn member(
+        &mut self,
+        path: &LayerPath,
+        entry: &Entry,
+        sources: &mut Sources<'_>,
+        deflated: &dyn DeflatedCache,
+    ) -> Result<(), PackError> {
+        let too_large = || PackError::TooLarge { path: path.to_string() };
+        let narrow = |number: u64| u32::try_from(number).ok().filter(|n| *n < u32::MAX).ok_or_else(too_large);
+        let start = self.offset;
+        let mut header = Header {
+            name: path.as_str(),
+            method: 0,
+            crc32: 0,
+            compressed: 0,
+            size: narrow(entry.size())?,
+            executable: entry.executable,
+            offset: narrow(start)?,
+        };
+        match &entry.content {
+            Content::Member { member, .. } => {
+                let about = &sources.wheels[entry.owner].index.members[*member];
+                header.method = if about.method == Method::Deflated { 8 } else { 0 };
+                header.crc32 = about.crc32;
+                header.compressed = narrow(about.compressed)?;
+                self.local_header(&header)?;
+                self.copy(entry.owner, *member, sources)?;
+            }
+            Content::Generated(plain) => {
+                let packed = deflate(plain, deflated);
+                let (method, bytes) = if packed.len() < plain.len() { (8, &packed) } else { (0, plain) };
+                header.method = method;
+                header.crc32 = crc32fast::hash(plain);
+                header.compressed = narrow(bytes.len() as u64)?;
+                self.local_header(&header)?;
+                self.bytes(bytes)?;
+            }
+        }
+        let before = self.directory.len();
+        self.directory_entry(&header);
+        self.by_owner[entry.owner] += self.offset - start + (self.directory.len() - before) as u64;
+        Ok(())
+    }
+
+    fn local_header(&mut self, header: &Header<'_>) -> Result<(), PackError> {
+        let mut bytes = Vec::with_capacity(30 + header.name.len());
+        bytes.extend_from_slice(b"PK\x03\x04");
+        header.common(&mut bytes);
+        bytes.extend_from_slice(&0u16.to_le_bytes()); // extra
+        bytes.extend_from_slice(header.name.as_bytes());
+        self.bytes(&bytes)
+    }
+
+    fn directory_entry(&mut self, header: &Header<'_>) {
+        let bytes = &mut self.directory;
+        let mode: u32 = if header.executable { 0o100_755 } else { 0o100_644 };
+        bytes.extend_from_slice(b"PK\x01\x02");
+        bytes.extend_from_slice(&MADE_BY_UNIX.to_le_bytes());
+        header.common(bytes);
+        bytes.extend_from_slice(&[0; 8]); // extra, comment, disk, internal attributes
+        bytes.extend_from_slice(&(mode << 16).to_le_bytes());
+        bytes.extend_from_slice(&header.offset.to_le_bytes());
+        bytes.extend_from_slice(header.name.as_bytes());
+    }
+
+    fn finish(&mut self, entries: usize) -> Result<(), PackError> {
+        let too_large = || PackError::TooLarge { path: "the directory".to_owned() };
+        let start = self.offset;
+        let directory = std::mem::take(&mut self.directory);
+        self.bytes(&directory)?;
+        let (start32, size32) = (u32::try_from(start), u32::try_from(directory.len()));
+        let (Ok(start32), Ok(size32)) = (start32, size32) else { return Err(too_large()) };
+        let mut end = Vec::new();
+        if entries >= usize::from(u16::MAX) {
+            let (entries, size, at) = (entries as u64, directory.len() as u64, self.offset);
+            end.extend_from_slice(b"PK\x06\x06");
+            end.extend_from_slice(&44u64.to_le_bytes());
+            end.extend_from_slice(&MADE_BY_UNIX.to_le_bytes());
+            end.extend_from_slice(&45u16.to_le_bytes());
+            end.extend_from_slice(&[0; 8]); // disks
+            for number in [entries, entries, size, start] {
+                end.extend_from_slice(&number.to_le_bytes());
+            }
+            end.extend_from_slice(b"PK\x06\x07\0\0\0\0");
+            end.extend_from_slice(&at.to_le_bytes());
+            end.extend_from_slice(&1u32.to_le_bytes());
+        }
+        let entries = u16::try_from(entries).unwrap_or(u16::MAX);
+        end.extend_from_slice(b"PK\x05\x06\0\0\0\0");
+        end.extend_from_slice(&entries.to_le_bytes());
+        end.extend_from_slice(&entries.to_le_bytes());
+        end.extend_from_slice(&size32.to_le_bytes());
+        end.extend_from_slice(&start32.to_le_bytes());
+        end.extend_from_slice(&0u16.to_le_bytes()); // comment
+        self.bytes(&end)?;
+        self.hand_over()
+    }
+
+    /// Copies a member's bytes and compares them with what the index remembers of them.
+    fn copy(&mut self, owner: usize, member: usize, sources: &mut Sources<'_>) -> Result<(), PackError> {
+        let wheel = &sources.wheels[owner];
+        let about = &wheel.index.members[member];
+        let corrupt = || PackError::CorruptWheel {
+            wheel: wheel.name.text.clone(),
+            member: about.name.escape_debug().to_string(),
+        };
+        let mut check = Xxh3::new();
+        let mut at = about.offset;
+        let end = about.offset + about.compressed;
+        while at < end {
+            if self.piece.len() == PIECE {
+                self.hand_over()?;
+            }
+            let room = (PIECE - self.piece.len()) as u64;
+            let length = usize::try_from(room.min(end - at)).unwrap_or(PIECE);
+            let filled = self.piece.len();
+            self.piece.resize(filled + length, 0);
+            let target = &mut self.piece[filled..];
+            sources.read_at(owner, target, at).map_err(|_| corrupt())?;
+            check.update(target);
+            at += length as u64;
+            self.offset += length as u64;
+        }
+        if check.digest() == about.check { Ok(()) } else { Err(corrupt()) }
+    }
+
+    fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), PackError> {
+        self.offset += bytes.len() as u64;
+        while !bytes.is_empty() {
+            if self.piece.len() == PIECE {
+                self.hand_over()?;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.piece.len()));
+            self.piece.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Writes the current piece and gives it to the hasher; takes a used one back where there is one.
+    fn hand_over(&mut self) -> Result<(), PackError> {
+        let written = self.file.as_file_mut().write_all(&self.piece);
+        written.map_err(|source| PackError::Write { path: self.output.to_owned(), source })?;
+        let fresh = self.recycled.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
+        let full = std::mem::replace(&mut self.piece, fresh);
+        // The hasher ends only after this side has closed the channel.
+        drop(self.to_hash.send(full));
+        Ok(())
+    }
+}
+
+impl Header<'_> {
+    /// From "version needed" to "file name length": the same 24 bytes in both headers.
+    fn common(&self, bytes: &mut Vec<u8>) {
+        let flags = if self.name.is_ascii() { 0 } else { NAME_IS_UTF8 };
+        let length = u16::try_from(self.name.len()).expect("a LayerPath has at most 4,096 bytes");
+        for number in [VERSION, flags, self.method] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for number in [DOS_EPOCH, self.crc32, self.compressed, self.size] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes.extend_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Compressed by miniz_oxide, whose output depends on its input alone. (zlib-ng and its kin choose by the
+/// processor's features, so their output may differ from machine to machine.)
+fn deflate(plain: &[u8], cache: &dyn DeflatedCache) -> Vec<u8> {
+    const WORTH_CACHING: usize = 4096;
+    const LEVEL: u8 = 6;
+    if plain.len() < WORTH_CACHING {
+        return miniz_oxide::deflate::compress_to_vec(plain, LEVEL);
+    }
+    let key = Sha256::of(plain);
+    cache.get(key).unwrap_or_else(|| {
+        let packed = miniz_oxide::deflate::compress_to_vec(plain, LEVEL);
+        cache.put(key, &packed);
+        packed
+    })
+}
+
+/// The wheels' files, opened when needed.
+struct Sources<'a> {
+    wheels: &'a [WheelFile<'a>],
+    files: Vec<Option<fs::File>>,
+    open: usize,
+}
+
+impl Sources<'_> {
+    fn read_at(&mut self, owner: usize, target: &mut [u8], at: u64) -> io::Result<()> {
+        if self.files[owner].is_none() {
+            if self.open == OPEN_WHEELS {
+                self.files.fill_with(|| None);
+                self.open = 0;
+            }
+            self.files[owner] = Some(fs::File::open(self.wheels[owner].path)?);
+            self.open += 1;
+        }
+        let file = self.files[owner].as_ref().expect("it was opened above");
+        read_exact_at(file, target, at)
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &fs::File, target: &mut [u8], at: u64) -> io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    file.file().read_exact_at(target, at)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &fs::File, mut target: &mut [u8], mut at: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt as _;
+    while !target.is_empty() {
+        match file.file().seek_read(target, at)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                target = &mut target[read..];
+                at += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
