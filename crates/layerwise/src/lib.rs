@@ -1,5 +1,6 @@
 //! layerwise
 pub mod assemble;
+pub mod config;
 pub mod error;
 pub mod event;
 pub mod input;

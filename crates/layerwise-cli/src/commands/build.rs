@@ -1,0 +1,286 @@
+//! `layerwise build`, and what it shares with `layerwise lock`: from settings to jobs, jobs at once, results in order.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use layerwise::config::{Cell, InputSpec, matrix};
+use layerwise::io::{Io, IoSettings};
+use layerwise::model::Target;
+use layerwise::pipeline::{Built, Job, LockPolicy};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::Context;
+use crate::args::{BuildArgs, InputArgs};
+use crate::exit::{self, Code};
+use crate::settings;
+use crate::ui::error::Failure;
+use crate::ui::json::{self, Row};
+use crate::ui::{Ui, human};
+
+// FIXME: `pipeline` is the stub below until the library's has these functions; then this line is
+// `use layerwise::pipeline;` and the stub goes.
+pub(super) use stub as pipeline;
+
+/// Artifacts made at once: each is bound by the network first, then by one processor and the disk.
+const AT_ONCE: usize = 4;
+
+pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<Code, Failure> {
+    let policy = if args.locked { LockPolicy::Insist } else { LockPolicy::Use };
+    let (verify, dry_run) = (args.verify, args.dry_run);
+    each("build", &args.input, Some(args), context, async move |job: Arc<Job>, io: Arc<Io>| {
+        if dry_run {
+            let (lock, from) = pipeline::plan(&job, policy, &io).await?;
+            return Ok(Done {
+                notes: lock.notes.iter().map(human::note).collect(),
+                json: json::planned(&lock, from),
+                text: Box::new(move |ui| human::planned(&job.name, &job.target, &lock, &ui.page)),
+            });
+        }
+        let built =
+            if verify { pipeline::verify(&job, policy, &io).await } else { pipeline::build(&job, policy, &io).await };
+        let built = built.map_err(failure)?;
+        Ok(Done {
+            notes: human::notes(&built),
+            json: json::built(&built),
+            text: Box::new(move |ui| human::built(&built, &ui.page)),
+        })
+    })
+}
+
+/// A pipeline's error; one about Lambda's limits knows the artifact and says what to cut.
+fn failure(error: pipeline::Error) -> Failure {
+    let details = error.over_limit().map(human::what_to_cut);
+    Failure { details, ..Failure::from(error) }
+}
+
+/// A job's good end.
+pub(super) struct Done {
+    /// Sentences for stderr.
+    pub(super) notes: Vec<String>,
+    /// Its fields in the JSON document.
+    pub(super) json: Value,
+    /// The summary for stdout.
+    pub(super) text: Box<dyn FnOnce(&Ui) -> String + Send>,
+}
+
+/// Does `work` for every artifact of the matrix, several at once. One that fails does not stop the others; the exit
+/// code is that of the first failure in the matrix's order, which is also the order of everything printed.
+pub(super) fn each<W, F>(
+    command: &str,
+    input: &InputArgs,
+    build: Option<&BuildArgs>,
+    context: &Context<'_>,
+    work: W,
+) -> Result<Code, Failure>
+where
+    W: Fn(Arc<Job>, Arc<Io>) -> F,
+    F: Future<Output = Result<Done, Failure>> + Send + 'static,
+{
+    let mut warnings = Vec::new();
+    let prepared = prepare(input, build, context, &mut warnings);
+    for warning in &warnings {
+        context.ui.warning(warning);
+    }
+    let (jobs, io) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            if input.json {
+                context.answer(&json::failed(command, &failure, &warnings))?;
+            }
+            return Err(failure);
+        }
+    };
+    let ended = exit::block_on(async {
+        let results = at_once(&jobs, &io, &work).await;
+        context.ui.events().finish();
+        report(command, input.json, &warnings, results, &context.ui)
+    });
+    ended.map_err(|error| Failure::system("failed to start", &error))
+}
+
+/// A job's place in the matrix, and how it ended. A job whose inputs cannot be read has ended already.
+type Prepared = (Vec<(String, Target, Result<Arc<Job>, Failure>)>, Arc<Io>);
+
+fn prepare(
+    input: &InputArgs,
+    build: Option<&BuildArgs>,
+    context: &Context<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Prepared, Failure> {
+    let environment = context.environment;
+    let project = settings::project(input, build, environment)?;
+    warnings.extend(project.warnings);
+    let today = context.today();
+    let cells = matrix(&project.layers, &project.dir, &today)?;
+    let mut odd: Vec<String> = cells.iter().filter_map(|cell| cell.target.warning(&today)).collect();
+    odd.dedup();
+    warnings.extend(odd);
+    let io = Io::new(IoSettings {
+        cache_dir: settings::cache_dir(context.cache_dir.as_deref(), environment)?,
+        offline: settings::offline(&input.indexes, environment),
+        now: environment.now,
+        uv: environment.uv(),
+        child_env: environment.for_children(),
+        indexes: settings::indexes(&input.indexes, environment)?,
+        netrc: environment.netrc().map(|file| file.text),
+        ca_files: environment.ca_files(),
+        keyring: environment.find_program("keyring"),
+        concurrency: settings::concurrency(environment),
+        http_timeout: settings::http_timeout(environment),
+        events: context.ui.events(),
+    })?;
+    let jobs = cells.into_iter().map(|cell| {
+        let job = job(&cell, &project.dir, context).map(Arc::new);
+        (cell.layer.name.to_string(), cell.target, job)
+    });
+    Ok((jobs.collect(), Arc::new(io)))
+}
+
+fn job(cell: &Cell<'_>, dir: &std::path::Path, context: &Context<'_>) -> Result<Job, Failure> {
+    let layer = cell.layer;
+    Ok(Job {
+        name: layer.name.to_string(),
+        target: cell.target,
+        inputs: stub::inputs(layer, dir, context.environment)?,
+        lock_file: cell.lock_file.clone(),
+        assemble: layer.assemble.clone(),
+        exclude_runtime_packages: layer.exclude_runtime_packages,
+        output: cell.output.clone(),
+    })
+}
+
+type Ended = (String, Target, Result<Done, Failure>);
+
+async fn at_once<W, F>(jobs: &[(String, Target, Result<Arc<Job>, Failure>)], io: &Arc<Io>, work: &W) -> Vec<Ended>
+where
+    W: Fn(Arc<Job>, Arc<Io>) -> F,
+    F: Future<Output = Result<Done, Failure>> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = JoinSet::new();
+    let mut results: Vec<Result<Done, Failure>> = Vec::new();
+    for (index, (_, _, job)) in jobs.iter().enumerate() {
+        match job {
+            Ok(job) => {
+                let (permits, future) = (Arc::clone(&permits), work(Arc::clone(job), Arc::clone(io)));
+                running.spawn(async move {
+                    let _permit = permits.acquire_owned().await;
+                    (index, future.await)
+                });
+                results.push(Err(Failure::bug()));
+            }
+            Err(failure) => results.push(Err(failure.clone())),
+        }
+    }
+    // A job that panicked stays what it was filled with: a bug.
+    while let Some(ended) = running.join_next().await {
+        if let Ok((index, result)) = ended {
+            results[index] = result;
+        }
+    }
+    jobs.iter().zip(results).map(|((name, target, _), result)| (name.clone(), *target, result)).collect()
+}
+
+fn report(command: &str, as_json: bool, warnings: &[String], results: Vec<Ended>, ui: &Ui) -> Code {
+    let mut code = Code::Success;
+    let several = results.len() > 1;
+    let mut rows = Vec::new();
+    let mut texts = Vec::new();
+    for (layer, target, result) in results {
+        let result = match result {
+            Ok(done) => {
+                for note in &done.notes {
+                    ui.note(note);
+                }
+                if !as_json {
+                    texts.push((done.text)(ui));
+                }
+                Ok(done.json)
+            }
+            Err(mut failure) => {
+                if several {
+                    failure.message = format!("`{layer}` for {target}: {}", failure.message);
+                }
+                ui.failure(&failure);
+                if code == Code::Success {
+                    code = failure.code();
+                }
+                Err(failure)
+            }
+        };
+        rows.push(Row { layer, target, result });
+    }
+    let written =
+        if as_json { ui.data(&json::matrix(command, &rows, warnings)) } else { ui.summary(&texts.join("\n")) };
+    if let Err(error) = written {
+        let failure = Failure::system("failed to write to stdout", &error);
+        ui.failure(&failure);
+        return failure.code();
+    }
+    code
+}
+
+/// What the library does not have yet, with the shape it will have.
+mod stub {
+    use std::path::Path;
+
+    use layerwise::config::LayerSpec;
+    use layerwise::error::{Explain, Kind};
+    use layerwise::input::Inputs;
+    use layerwise::model::Lock;
+    use layerwise::pipeline::LockUse;
+
+    use super::{Built, InputSpec, Io, Job, LockPolicy};
+    use crate::env::Environment;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("this build of layerwise cannot do that yet: {0}")]
+    pub(crate) struct Error(&'static str);
+
+    impl Explain for Error {
+        fn kind(&self) -> Kind {
+            Kind::Internal
+        }
+    }
+
+    impl Error {
+        /// The artifact that is beyond Lambda's limits, when that is the error.
+        pub(crate) fn over_limit(&self) -> Option<&Built> {
+            None
+        }
+    }
+
+    pub(crate) struct Locked {
+        pub(crate) path: std::path::PathBuf,
+        pub(crate) packages: usize,
+        pub(crate) notes: Vec<layerwise::model::Note>,
+        pub(crate) changed: bool,
+    }
+
+    pub(crate) async fn build(_: &Job, _: LockPolicy, _: &Io) -> Result<Built, Error> {
+        Err(Error("build"))
+    }
+
+    pub(crate) async fn verify(_: &Job, _: LockPolicy, _: &Io) -> Result<Built, Error> {
+        Err(Error("verify"))
+    }
+
+    pub(crate) async fn plan(_: &Job, _: LockPolicy, _: &Io) -> Result<(Lock, LockUse), Error> {
+        Err(Error("plan"))
+    }
+
+    pub(crate) async fn lock(_: &Job, _: &Io) -> Result<Locked, Error> {
+        Err(Error("lock"))
+    }
+
+    /// Where `layerwise::input::{discover, from_files, from_bare}` go.
+    pub(crate) fn inputs(layer: &LayerSpec, dir: &Path, environment: &Environment) -> Result<Inputs, Error> {
+        let _surroundings = (environment.all_text(), environment.uv_config(dir), environment.pip_config());
+        match &layer.input {
+            InputSpec::Discover(_) => Err(Error("discover")),
+            InputSpec::Given { .. } => Err(Error("from_files, from_bare")),
+        }
+    }
+}
