@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// Turns a Python project's dependencies into an AWS Lambda layer, without Docker
 #[derive(Debug, Parser)]
-#[command(name = "layerwise", version, propagate_version = true, max_term_width = 100, after_help = TOP_EXAMPLES)]
+#[command(name = "layerwise", version, max_term_width = 100, after_help = TOP_EXAMPLES)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]

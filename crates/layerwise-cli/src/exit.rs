@@ -109,7 +109,9 @@ pub(crate) fn documentation() -> String {
 pub(crate) fn guarded(body: impl FnOnce() -> Code) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
-        let what = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let what = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
+        let what = what.unwrap_or("no message");
         crate::ui::to_stderr(&format!(
             "error: this is a bug in layerwise: {what}{place}\n\
              hint: please report it with the command line and this message: {}/issues\n",

@@ -1,27 +1,30 @@
 //! `layerwise build`, and what it shares with `layerwise lock`: from settings to jobs, jobs at once, results in order.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
-use layerwise::config::{Cell, InputSpec, matrix};
+use layerwise::config::{Cell, InputSpec, LayerSpec, matrix};
+use layerwise::input::Inputs;
 use layerwise::io::{Io, IoSettings};
 use layerwise::model::Target;
-use layerwise::pipeline::{Built, Job, LockPolicy};
+use layerwise::pipeline::{Job, LockPolicy};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Context;
 use crate::args::{BuildArgs, InputArgs};
+use crate::env::Environment;
 use crate::exit::{self, Code};
 use crate::settings;
 use crate::ui::error::Failure;
 use crate::ui::json::{self, Row};
 use crate::ui::{Ui, human};
 
-// FIXME: `pipeline` is the stub below until the library's has these functions; then this line is
-// `use layerwise::pipeline;` and the stub goes.
-pub(super) use stub as pipeline;
+// FIXME: the stub below stands in for the library's functions of the same names; with them this is
+// `pub(super) use layerwise::pipeline;`, and the stub goes.
+pub(super) use self::stub as pipeline;
 
 /// Artifacts made at once: each is bound by the network first, then by one processor and the disk.
 const AT_ONCE: usize = 4;
@@ -29,7 +32,7 @@ const AT_ONCE: usize = 4;
 pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<Code, Failure> {
     let policy = if args.locked { LockPolicy::Insist } else { LockPolicy::Use };
     let (verify, dry_run) = (args.verify, args.dry_run);
-    each("build", &args.input, Some(args), context, async move |job: Arc<Job>, io: Arc<Io>| {
+    each("build", &args.input, Some(args), context, move |job: Arc<Job>, io: Arc<Io>| async move {
         if dry_run {
             let (lock, from) = pipeline::plan(&job, policy, &io).await?;
             return Ok(Done {
@@ -49,9 +52,14 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<Code, Failu
     })
 }
 
-/// A pipeline's error; one about Lambda's limits knows the artifact and says what to cut.
+/// A pipeline's error; the one about Lambda's limit says what to cut.
 fn failure(error: pipeline::Error) -> Failure {
-    let details = error.over_limit().map(human::what_to_cut);
+    let details = match &error {
+        pipeline::Error::TooLarge { unzipped_bytes, packages, .. } => {
+            Some(human::what_to_cut(*unzipped_bytes, packages))
+        }
+        _ => None,
+    };
     Failure { details, ..Failure::from(error) }
 }
 
@@ -78,16 +86,11 @@ where
     W: Fn(Arc<Job>, Arc<Io>) -> F,
     F: Future<Output = Result<Done, Failure>> + Send + 'static,
 {
-    let mut warnings = Vec::new();
-    let prepared = prepare(input, build, context, &mut warnings);
-    for warning in &warnings {
-        context.ui.warning(warning);
-    }
-    let (jobs, io) = match prepared {
+    let (jobs, io) = match prepare(input, build, context) {
         Ok(prepared) => prepared,
         Err(failure) => {
             if input.json {
-                context.answer(&json::failed(command, &failure, &warnings))?;
+                context.answer(&json::failed(command, &failure, &context.ui.warnings()))?;
             }
             return Err(failure);
         }
@@ -95,28 +98,32 @@ where
     let ended = exit::block_on(async {
         let results = at_once(&jobs, &io, &work).await;
         context.ui.events().finish();
-        report(command, input.json, &warnings, results, &context.ui)
+        report(command, input.json, results, &context.ui)
     });
     ended.map_err(|error| Failure::system("failed to start", &error))
 }
 
-/// A job's place in the matrix, and how it ended. A job whose inputs cannot be read has ended already.
-type Prepared = (Vec<(String, Target, Result<Arc<Job>, Failure>)>, Arc<Io>);
+/// A place in the matrix: a layer and a target, with the job, unless its inputs could not be read.
+type Planned = (String, Target, Result<Arc<Job>, Failure>);
+
+/// A place in the matrix, and how it ended.
+type Ended = (String, Target, Result<Done, Failure>);
 
 fn prepare(
     input: &InputArgs,
     build: Option<&BuildArgs>,
     context: &Context<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<Prepared, Failure> {
+) -> Result<(Vec<Planned>, Arc<Io>), Failure> {
     let environment = context.environment;
     let project = settings::project(input, build, environment)?;
-    warnings.extend(project.warnings);
+    for warning in &project.warnings {
+        context.ui.warning(warning);
+    }
     let today = context.today();
     let cells = matrix(&project.layers, &project.dir, &today)?;
-    let mut odd: Vec<String> = cells.iter().filter_map(|cell| cell.target.warning(&today)).collect();
-    odd.dedup();
-    warnings.extend(odd);
+    for warning in cells.iter().filter_map(|cell| cell.target.warning(&today)) {
+        context.ui.warning(&warning);
+    }
     let io = Io::new(IoSettings {
         cache_dir: settings::cache_dir(context.cache_dir.as_deref(), environment)?,
         offline: settings::offline(&input.indexes, environment),
@@ -138,12 +145,12 @@ fn prepare(
     Ok((jobs.collect(), Arc::new(io)))
 }
 
-fn job(cell: &Cell<'_>, dir: &std::path::Path, context: &Context<'_>) -> Result<Job, Failure> {
+fn job(cell: &Cell<'_>, dir: &Path, context: &Context<'_>) -> Result<Job, Failure> {
     let layer = cell.layer;
     Ok(Job {
         name: layer.name.to_string(),
         target: cell.target,
-        inputs: stub::inputs(layer, dir, context.environment)?,
+        inputs: inputs(layer, dir, context.environment)?,
         lock_file: cell.lock_file.clone(),
         assemble: layer.assemble.clone(),
         exclude_runtime_packages: layer.exclude_runtime_packages,
@@ -151,9 +158,7 @@ fn job(cell: &Cell<'_>, dir: &std::path::Path, context: &Context<'_>) -> Result<
     })
 }
 
-type Ended = (String, Target, Result<Done, Failure>);
-
-async fn at_once<W, F>(jobs: &[(String, Target, Result<Arc<Job>, Failure>)], io: &Arc<Io>, work: &W) -> Vec<Ended>
+async fn at_once<W, F>(jobs: &[Planned], io: &Arc<Io>, work: &W) -> Vec<Ended>
 where
     W: Fn(Arc<Job>, Arc<Io>) -> F,
     F: Future<Output = Result<Done, Failure>> + Send + 'static,
@@ -183,7 +188,7 @@ where
     jobs.iter().zip(results).map(|((name, target, _), result)| (name.clone(), *target, result)).collect()
 }
 
-fn report(command: &str, as_json: bool, warnings: &[String], results: Vec<Ended>, ui: &Ui) -> Code {
+fn report(command: &str, as_json: bool, results: Vec<Ended>, ui: &Ui) -> Code {
     let mut code = Code::Success;
     let several = results.len() > 1;
     let mut rows = Vec::new();
@@ -213,7 +218,7 @@ fn report(command: &str, as_json: bool, warnings: &[String], results: Vec<Ended>
         rows.push(Row { layer, target, result });
     }
     let written =
-        if as_json { ui.data(&json::matrix(command, &rows, warnings)) } else { ui.summary(&texts.join("\n")) };
+        if as_json { ui.data(&json::matrix(command, &rows, &ui.warnings())) } else { ui.summary(&texts.join("\n")) };
     if let Err(error) = written {
         let failure = Failure::system("failed to write to stdout", &error);
         ui.failure(&failure);
@@ -222,65 +227,64 @@ fn report(command: &str, as_json: bool, warnings: &[String], results: Vec<Ended>
     code
 }
 
+/// What a layer's specification means as inputs.
+fn inputs(layer: &LayerSpec, dir: &Path, environment: &Environment) -> Result<Inputs, Failure> {
+    // FIXME: `layerwise::input::{discover, from_files, from_bare}` go here.
+    let _surroundings = (environment.all_text(), environment.uv_config(dir), environment.pip_config());
+    match &layer.input {
+        InputSpec::Discover(_) => Err(pipeline::Error::Missing("discover").into()),
+        InputSpec::Given { .. } => Err(pipeline::Error::Missing("from_files, from_bare").into()),
+    }
+}
+
 /// What the library does not have yet, with the shape it will have.
-mod stub {
-    use std::path::Path;
+pub(super) mod stub {
+    use std::path::PathBuf;
+    use std::sync::Arc;
 
-    use layerwise::config::LayerSpec;
     use layerwise::error::{Explain, Kind};
-    use layerwise::input::Inputs;
-    use layerwise::model::Lock;
-    use layerwise::pipeline::LockUse;
-
-    use super::{Built, InputSpec, Io, Job, LockPolicy};
-    use crate::env::Environment;
+    use layerwise::io::Io;
+    use layerwise::model::{Lock, Note};
+    use layerwise::pipeline::{Built, BuiltPackage, Job, LockPolicy, LockUse};
 
     #[derive(Debug, thiserror::Error)]
-    #[error("this build of layerwise cannot do that yet: {0}")]
-    pub(crate) struct Error(&'static str);
+    pub(crate) enum Error {
+        #[error("this build of layerwise cannot do that yet: {0}")]
+        Missing(&'static str),
+        #[error("{name} for {target} is {unzipped_bytes} bytes unzipped")]
+        #[expect(dead_code, reason = "the stub builds nothing")]
+        TooLarge { name: String, target: String, unzipped_bytes: u64, packages: Vec<BuiltPackage> },
+    }
 
     impl Explain for Error {
         fn kind(&self) -> Kind {
-            Kind::Internal
-        }
-    }
-
-    impl Error {
-        /// The artifact that is beyond Lambda's limits, when that is the error.
-        pub(crate) fn over_limit(&self) -> Option<&Built> {
-            None
+            match self {
+                Self::Missing(_) => Kind::Internal,
+                Self::TooLarge { .. } => Kind::Limit,
+            }
         }
     }
 
     pub(crate) struct Locked {
-        pub(crate) path: std::path::PathBuf,
+        pub(crate) path: PathBuf,
         pub(crate) packages: usize,
-        pub(crate) notes: Vec<layerwise::model::Note>,
+        pub(crate) notes: Vec<Note>,
         pub(crate) changed: bool,
     }
 
-    pub(crate) async fn build(_: &Job, _: LockPolicy, _: &Io) -> Result<Built, Error> {
-        Err(Error("build"))
+    pub(crate) async fn build(_: &Job, _: LockPolicy, _: &Arc<Io>) -> Result<Built, Error> {
+        Err(Error::Missing("build"))
     }
 
-    pub(crate) async fn verify(_: &Job, _: LockPolicy, _: &Io) -> Result<Built, Error> {
-        Err(Error("verify"))
+    pub(crate) async fn verify(_: &Job, _: LockPolicy, _: &Arc<Io>) -> Result<Built, Error> {
+        Err(Error::Missing("verify"))
     }
 
-    pub(crate) async fn plan(_: &Job, _: LockPolicy, _: &Io) -> Result<(Lock, LockUse), Error> {
-        Err(Error("plan"))
+    pub(crate) async fn plan(_: &Job, _: LockPolicy, _: &Arc<Io>) -> Result<(Lock, LockUse), Error> {
+        Err(Error::Missing("plan"))
     }
 
-    pub(crate) async fn lock(_: &Job, _: &Io) -> Result<Locked, Error> {
-        Err(Error("lock"))
-    }
-
-    /// Where `layerwise::input::{discover, from_files, from_bare}` go.
-    pub(crate) fn inputs(layer: &LayerSpec, dir: &Path, environment: &Environment) -> Result<Inputs, Error> {
-        let _surroundings = (environment.all_text(), environment.uv_config(dir), environment.pip_config());
-        match &layer.input {
-            InputSpec::Discover(_) => Err(Error("discover")),
-            InputSpec::Given { .. } => Err(Error("from_files, from_bare")),
-        }
+    pub(crate) async fn lock(_: &Job, _: &Arc<Io>) -> Result<Locked, Error> {
+        Err(Error::Missing("lock"))
     }
 }

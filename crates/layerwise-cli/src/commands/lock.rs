@@ -15,7 +15,7 @@ use crate::ui::{human, json, relative};
 
 pub(super) fn run(args: &LockArgs, context: &Context<'_>) -> Result<Code, Failure> {
     let check = args.check;
-    each("lock", &args.input, None, context, async move |job: Arc<Job>, io: Arc<Io>| {
+    each("lock", &args.input, None, context, move |job: Arc<Job>, io: Arc<Io>| async move {
         if check {
             // Insisting fails, with the reason, unless the lock is there and matches.
             let (lock, _) = pipeline::plan(&job, LockPolicy::Insist, &io).await?;

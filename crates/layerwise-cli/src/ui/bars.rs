@@ -31,6 +31,7 @@ struct State {
     lines: usize,
     /// Sentences already said: two targets of one layer often have the same to say.
     said: std::collections::HashSet<String>,
+    warnings: Vec<String>,
 }
 
 struct Item {
@@ -63,6 +64,22 @@ impl Reporter {
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             self.say(&format!("{} {text}", self.page.cyan("note:")));
+        }
+    }
+
+    /// Every warning so far, for the JSON document.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.state().warnings.clone()
+    }
+
+    fn warned(&self, text: &str) {
+        let mut state = self.state();
+        if !state.warnings.iter().any(|known| known == text) {
+            state.warnings.push(text.to_owned());
+        }
+        drop(state);
+        if !self.quiet {
+            self.say(&format!("{} {text}", self.page.yellow("warning:")));
         }
     }
 
@@ -161,7 +178,7 @@ impl Events for Reporter {
             Event::Started { stage, item, bytes } => self.started(stage, item, bytes),
             Event::Advanced { stage, item, bytes } => self.advanced(stage, item, bytes),
             Event::Finished { stage, item } => self.finished(stage, item),
-            Event::Warning { text } if !self.quiet => self.say(&format!("{} {text}", self.page.yellow("warning:"))),
+            Event::Warning { text } => self.warned(text),
             Event::Detail { text } if self.verbose => self.say(&self.page.dim(text)),
             _ => {}
         }

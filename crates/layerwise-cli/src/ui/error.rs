@@ -106,7 +106,13 @@ mod tests {
     fn an_error_says_what_why_and_what_next() {
         let failure = Failure::from(Outer(Middle(std::io::Error::other("reset"))));
         assert_eq!(failure.code().number(), 5);
-        insta::assert_snapshot!(render(&failure, &Page::plain(80)), @"");
+        insta::assert_snapshot!(render(&failure, &Page::plain(80)), @r#"
+            error: failed to download `six`
+              caused by: the server went away: reset
+            hint: try again later
+            hint: or pass `--offline`
+              with a warm cache
+        "#);
     }
 
     #[test]

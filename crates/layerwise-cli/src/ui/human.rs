@@ -115,32 +115,29 @@ pub(crate) fn note(note: &Note) -> String {
 }
 
 /// What to cut from an artifact that is too large: the largest packages, until the rest would fit.
-pub(crate) fn what_to_cut(built: &Built) -> String {
-    let excess = built.unzipped_bytes.saturating_sub(UNZIPPED_BYTES);
-    let mut text = format!(
-        "  unzipped {} of {} allowed: {} have to go. The largest packages:\n",
-        size(built.unzipped_bytes),
-        size(UNZIPPED_BYTES),
-        size(excess)
-    );
+pub(crate) fn what_to_cut(unzipped_bytes: u64, packages: &[BuiltPackage]) -> String {
+    let excess = unzipped_bytes.saturating_sub(UNZIPPED_BYTES);
+    let (is, may_be) = (size(unzipped_bytes), size(UNZIPPED_BYTES));
+    let mut text = format!("  It is {is} and may be {may_be}: {} have to go. The largest packages:\n", size(excess));
     let mut table = Table::new(&[Align::Left, Align::Left, Align::Right, Align::Right, Align::Left]);
     let mut sum = 0;
-    for package in &built.packages {
+    for package in packages {
         let enough_before = sum >= excess;
         if enough_before && table.rows.len() >= 5 || table.rows.len() >= ROWS {
             break;
         }
         sum += package.unzipped_bytes;
-        let mark = if sum >= excess && !enough_before { "without these it fits" } else { "" };
+        let mark = if sum >= excess && !enough_before { "fits without the packages down to here" } else { "" };
         table.row(vec![
             clip(&package.name, 40),
             clip(&package.version, 20),
             size(package.unzipped_bytes),
-            percent(package.unzipped_bytes, built.unzipped_bytes),
+            percent(package.unzipped_bytes, unzipped_bytes),
             mark.to_owned(),
         ]);
     }
-    text + &table.render("    ", |_, line| line.to_owned())
+    text += &table.render("    ", |_, line| line.to_owned());
+    text
 }
 
 fn packages(built: &Built, page: &Page) -> String {
@@ -405,7 +402,25 @@ pub(crate) mod tests {
 
     #[test]
     fn a_summary() {
-        insta::assert_snapshot!(built(&sample(SEED), &Page::plain(80)), @"");
+        insta::assert_snapshot!(built(&sample(SEED), &Page::plain(80)), @r#"
+            document-processor for python3.11 x86_64
+
+              package                       version    unzipped  share    zipped  share
+              botocore                      1.34.162   78.2 MiB    88%  26.0 MiB    88%
+              cryptography                  45.0.1     10.4 MiB    11%   3.4 MiB    11%
+              typing-extensions-with-a-ve…  4.12.2    117.1 KiB   0.1%  39.0 KiB   0.1%
+              six                           1.17.0        900 B   0.0%     300 B   0.0%
+
+              unzipped      88.8 MiB in 2,648 files, 35% of Lambda's 250.0 MiB
+              zipped        29.6 MiB
+              sha256        4a70fe9aa6436e02c2dea340fbd1e352e4ef2d8ce6ca52ad25d4b95471fc8bf2
+              CodeSha256    SnD+mqZDbgLC3qNA+9HjUuTvLYzmylKtJdS5VHH8i/I=
+                            (source_code_hash in Terraform)
+              versions      resolved now; `layerwise lock` writes them down
+              time          1.9 s: resolve 640 ms, fetch 1.2 s, assemble 9 ms, pack 70 ms
+
+            built dist/document-processor-python3.11-x86_64.zip
+        "#);
     }
 
     #[test]
@@ -413,14 +428,20 @@ pub(crate) mod tests {
         let text = built(&sample(SEED), &Page::plain(50));
         let table: Vec<&str> = text.lines().skip(2).take(5).collect();
         assert!(table.iter().all(|line| line.chars().count() <= 50), "{table:#?}");
-        insta::assert_snapshot!(table.join("\n"), @"");
+        insta::assert_snapshot!(table.join("\n"), @r#"
+            package         version    unzipped  share
+            botocore        1.34.162   78.2 MiB    88%
+            cryptography    45.0.1     10.4 MiB    11%
+            typing-extens…  4.12.2    117.1 KiB   0.1%
+            six             1.17.0        900 B   0.0%
+        "#);
     }
 
     #[test]
     fn many_packages_are_summed_up_unless_all_are_wanted() {
         let sizes: Vec<(&str, &str, u64)> = (0..40).map(|_| ("a", "1", 1 << 20)).collect();
         let text = built(&sample(&sizes), &Page::plain(80));
-        assert!(text.contains("15 smaller ones  (-v: all)  15.0 MiB    37%   5.0 MiB    37%"), "{text}");
+        assert!(text.contains("15 smaller ones  (-v: all)  15.0 MiB    37%    4.9 MiB    37%"), "{text}");
         let text = built(&sample(&sizes), &Page { all: true, ..Page::plain(80) });
         assert_eq!(text.matches("1.0 MiB").count(), 40);
     }
@@ -436,7 +457,13 @@ pub(crate) mod tests {
         });
         built.notes.push(Note::Prerelease { name: "x".parse().unwrap(), version: "1.0rc1".to_owned() });
         built.lock = LockUse::Stale;
-        insta::assert_snapshot!(notes(&built).join("\n"), @"");
+        insta::assert_snapshot!(notes(&built).join("\n"), @r#"
+            tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12
+            msgpack 1.0 is the pure-Python wheel, though it has compiled ones: its cp311 wheels are for macOS only
+            x 1.0rc1 is a pre-release: no stable release fits
+            the committed lock is of other inputs and was not used; `layerwise lock` renews it
+            the zip is larger than 50.0 MiB, which Lambda takes directly: upload it through S3
+        "#);
     }
 
     #[test]
@@ -449,12 +476,31 @@ pub(crate) mod tests {
             ("pytz", "2024.2", 1_000_000),
             ("six", "1.17.0", 40_000),
         ];
-        insta::assert_snapshot!(what_to_cut(&sample(&sizes)), @"");
+        let built = sample(&sizes);
+        insta::assert_snapshot!(what_to_cut(built.unzipped_bytes, &built.packages), @r#"
+            It is 334.7 MiB and may be 250.0 MiB: 84.7 MiB have to go. The largest packages:
+              pyarrow  18.0.0  133.5 MiB   39%  fits without the packages down to here
+              scipy    1.14.1   95.3 MiB   28%
+              pandas   2.2.3    57.2 MiB   17%
+              numpy    2.1.3    47.6 MiB   14%
+              pytz     2024.2  976.5 KiB  0.2%
+        "#);
     }
 
     #[test]
     fn the_runtimes() {
-        insta::assert_snapshot!(targets(Runtime::all(), "2026-11-24", &Page::plain(100)), @"");
+        insta::assert_snapshot!(targets(Runtime::all(), "2026-11-24", &Page::plain(100)), @r#"
+            runtime     status      system             glibc  deprecated  no updates  architectures
+            python3.7   blocked     Amazon Linux 2     2.26   2023-12-04  -
+            python3.8   blocked     Amazon Linux 2     2.26   2024-10-14  2027-03-03  x86_64, arm64
+            python3.9   deprecated  Amazon Linux 2     2.26   2025-12-15  2027-03-03  x86_64, arm64
+            python3.10  deprecated  Amazon Linux 2     2.26   2026-10-31  2027-03-03  x86_64, arm64
+            python3.11  current     Amazon Linux 2     2.26   2027-06-30  2027-08-31  x86_64, arm64
+            python3.12  current     Amazon Linux 2023  2.34   2028-10-31  2029-01-10  x86_64, arm64
+            python3.13  current     Amazon Linux 2023  2.34   2029-06-30  2029-08-31  x86_64, arm64
+            python3.14  current     Amazon Linux 2023  2.34   2029-06-30  2029-08-31  x86_64, arm64
+            python3.15  preview     Amazon Linux 2023  2.34   -           -           x86_64, arm64
+        "#);
     }
 
     #[test]

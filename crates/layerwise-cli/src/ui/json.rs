@@ -131,8 +131,13 @@ pub(crate) fn planned(lock: &Lock, from: LockUse) -> Value {
 /// Each with its data and its sentence.
 pub(crate) fn notes(notes: &[Note]) -> Vec<Value> {
     let value = |note: &Note| {
-        let mut value = serde_json::to_value(note).unwrap_or_default();
-        value["text"] = human::note(note).into();
+        let mut value = json!({ "text": human::note(note) });
+        // The lock file has these in TOML's style, `fits-runtime`; here every key has underscores.
+        if let Ok(Value::Object(fields)) = serde_json::to_value(note) {
+            for (key, field) in fields {
+                value[key.replace('-', "_")] = field;
+            }
+        }
         value
     };
     notes.iter().map(value).collect()
@@ -194,6 +199,90 @@ mod tests {
             Row { layer: "a".to_owned(), target: sample.target, result: Ok(built(&sample)) },
             Row { layer: "b".to_owned(), target: sample.target, result: Err(failure) },
         ];
-        insta::assert_snapshot!(matrix("build", &rows, &["odd".to_owned()]), @"");
+        insta::assert_snapshot!(matrix("build", &rows, &["odd".to_owned()]), @r#"
+            {
+              "command": "build",
+              "error": {
+                "causes": [
+                  "the server answered 500"
+                ],
+                "exit_code": 5,
+                "hints": [
+                  "try again later"
+                ],
+                "kind": "network",
+                "message": "failed to download `six`"
+              },
+              "layers": [
+                {
+                  "architecture": "x86_64",
+                  "code_sha256": "SnD+mqZDbgLC3qNA+9HjUuTvLYzmylKtJdS5VHH8i/I=",
+                  "files": 2648,
+                  "limits": {
+                    "direct_upload_bytes": 52428800,
+                    "unzipped_bytes": 262144000
+                  },
+                  "lock": "resolved",
+                  "name": "a",
+                  "needs_s3": false,
+                  "notes": [
+                    {
+                      "fits_runtime": "python3.12",
+                      "kind": "passed-over",
+                      "name": "tiktoken",
+                      "newest": "0.14.0",
+                      "reason": "its cp311 wheels need glibc 2.28, python3.11 has 2.26",
+                      "taken": "0.11.0",
+                      "text": "tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12"
+                    }
+                  ],
+                  "ok": true,
+                  "packages": [
+                    {
+                      "name": "six",
+                      "sha256": "44778d82365e4af681c40d5f0eef5cf6f5899d3f0ac335050a7ed6779cf3f674",
+                      "unzipped_bytes": 900,
+                      "version": "1.17.0",
+                      "wheel": "six-1.17.0-py3-none-any.whl",
+                      "zipped_bytes": 300
+                    }
+                  ],
+                  "path": "/work/dist/document-processor-python3.11-x86_64.zip",
+                  "runtime": "python3.11",
+                  "seconds": {
+                    "assemble": 0.009,
+                    "fetch": 1.2,
+                    "pack": 0.07,
+                    "resolve": 0.64
+                  },
+                  "sha256": "4a70fe9aa6436e02c2dea340fbd1e352e4ef2d8ce6ca52ad25d4b95471fc8bf2",
+                  "unzipped_bytes": 900,
+                  "zipped_bytes": 300
+                },
+                {
+                  "architecture": "x86_64",
+                  "error": {
+                    "causes": [
+                      "the server answered 500"
+                    ],
+                    "exit_code": 5,
+                    "hints": [
+                      "try again later"
+                    ],
+                    "kind": "network",
+                    "message": "failed to download `six`"
+                  },
+                  "name": "b",
+                  "ok": false,
+                  "runtime": "python3.11"
+                }
+              ],
+              "ok": false,
+              "version": 1,
+              "warnings": [
+                "odd"
+              ]
+            }
+        "#);
     }
 }

@@ -76,6 +76,11 @@ impl Ui {
         self.reporter.emit(Event::Warning { text });
     }
 
+    /// Every warning so far.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.reporter.warnings()
+    }
+
     /// Something to know about a good result, on stderr.
     pub(crate) fn note(&self, text: &str) {
         self.reporter.note(text);
