@@ -37,14 +37,14 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// A text file of the user's, with the path it came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct TextFile {
     pub(crate) path: PathBuf,
     pub(crate) text: String,
 }
 
-/// A snapshot of the surroundings.
-#[derive(Debug, Clone)]
+/// A snapshot of the surroundings. No `Debug`: variables hold secrets.
+#[derive(Clone)]
 pub(crate) struct Environment {
     arguments: Vec<OsString>,
     variables: BTreeMap<OsString, OsString>,

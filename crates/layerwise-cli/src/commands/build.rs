@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use layerwise::config::{Cell, InputSpec, LayerSpec, matrix};
+use layerwise::config::{Cell, InputSpec, LayerSpec, OutputTemplate, matrix};
 use layerwise::input::Inputs;
 use layerwise::io::{Io, IoSettings};
 use layerwise::model::Target;
@@ -97,9 +97,10 @@ where
     };
     let ended = exit::block_on(async {
         let results = at_once(&jobs, &io, &work).await;
-        context.ui.events().finish();
         report(command, input.json, results, &context.ui)
     });
+    // Ctrl-C may have come at any moment.
+    context.ui.events().finish();
     ended.map_err(|error| Failure::system("failed to start", &error))
 }
 
@@ -115,9 +116,15 @@ fn prepare(
     context: &Context<'_>,
 ) -> Result<(Vec<Planned>, Arc<Io>), Failure> {
     let environment = context.environment;
-    let project = settings::project(input, build, environment)?;
+    let mut project = settings::project(input, build, environment)?;
     for warning in &project.warnings {
         context.ui.warning(warning);
+    }
+    if build.is_none() {
+        // `lock` writes no zip: two locks with one output are no conflict.
+        for layer in &mut project.layers {
+            layer.output = OutputTemplate::new(&project.dir, OutputTemplate::DEFAULT)?;
+        }
     }
     let today = context.today();
     let cells = matrix(&project.layers, &project.dir, &today)?;
@@ -190,6 +197,7 @@ where
 
 fn report(command: &str, as_json: bool, results: Vec<Ended>, ui: &Ui) -> Code {
     let mut code = Code::Success;
+    ui.events().finish();
     let several = results.len() > 1;
     let mut rows = Vec::new();
     let mut texts = Vec::new();
@@ -286,5 +294,78 @@ pub(super) mod stub {
 
     pub(crate) async fn lock(_: &Job, _: &Arc<Io>) -> Result<Locked, Error> {
         Err(Error::Missing("lock"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, SystemTime};
+
+    use layerwise::error::Kind;
+    use layerwise::event::Silent;
+    use layerwise::input::{IndexOptions, Source};
+
+    use super::*;
+
+    fn io(cache_dir: &Path) -> Arc<Io> {
+        let settings = IoSettings {
+            cache_dir: cache_dir.to_owned(),
+            offline: true,
+            now: SystemTime::UNIX_EPOCH,
+            uv: None,
+            child_env: Vec::new(),
+            indexes: IndexOptions::default(),
+            netrc: None,
+            ca_files: Vec::new(),
+            keyring: None,
+            concurrency: 1,
+            http_timeout: Duration::from_secs(1),
+            events: Arc::new(Silent),
+        };
+        Arc::new(Io::new(settings).unwrap())
+    }
+
+    fn planned(name: &str) -> Planned {
+        let target = Target::new("python3.12", "x86_64", "2026-11-24").unwrap();
+        let source = Source::Open { requirements: Vec::new(), constraints: Vec::new() };
+        let job = Job {
+            name: name.to_owned(),
+            target,
+            inputs: Inputs { dir: "/p".into(), label: "-p".to_owned(), source, indexes: IndexOptions::default() },
+            lock_file: "/p/pylock.toml".into(),
+            assemble: layerwise::assemble::Options::default(),
+            exclude_runtime_packages: false,
+            output: "/p/layer.zip".into(),
+        };
+        (name.to_owned(), target, Ok(Arc::new(job)))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_failure_or_panic_stops_nobody_and_order_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut jobs: Vec<Planned> = ["slow", "fails", "panics", "quick"].map(planned).into();
+        let unreadable = Failure { message: "unreadable".to_owned(), kind: Kind::Input, ..Failure::bug() };
+        jobs.push(("unreadable".to_owned(), jobs[0].1, Err(unreadable)));
+        let work = |job: Arc<Job>, _: Arc<Io>| async move {
+            match job.name.as_str() {
+                "slow" => tokio::time::sleep(Duration::from_millis(50)).await,
+                "fails" => {
+                    let failure = Failure::bug();
+                    return Err(Failure { message: "failed".to_owned(), kind: Kind::Network, ..failure });
+                }
+                "panics" => panic!("on purpose"),
+                _ => {}
+            }
+            Ok(Done { notes: Vec::new(), json: Value::Null, text: Box::new(|_| String::new()) })
+        };
+        let results = at_once(&jobs, &io(dir.path()), &work).await;
+        let ended: BTreeMap<&str, Option<Kind>> =
+            results.iter().map(|(name, _, result)| (name.as_str(), result.as_ref().err().map(|f| f.kind))).collect();
+        let names: Vec<&str> = results.iter().map(|(name, ..)| name.as_str()).collect();
+        assert_eq!(names, ["slow", "fails", "panics", "quick", "unreadable"]);
+        assert_eq!((ended["slow"], ended["quick"]), (None, None));
+        assert_eq!((ended["fails"], ended["panics"]), (Some(Kind::Network), Some(Kind::Internal)));
+        assert_eq!(ended["unreadable"], Some(Kind::Input));
     }
 }

@@ -20,7 +20,13 @@ pub(super) fn run(command: &ConfigCommand, context: &Context<'_>) -> Result<Code
         context.ui.warning(warning);
     }
     let mut text = String::new();
-    for cell in matrix(&project.layers, &project.dir, &context.today())? {
+    // No runtime is no mistake here: a flag or a variable may name it.
+    let (complete, without): (Vec<_>, Vec<_>) =
+        project.layers.into_iter().partition(|layer| !layer.runtimes.is_empty());
+    for layer in without {
+        text += &format!("{}: no runtime; `build` needs `--runtime`\n", layer.name);
+    }
+    for cell in matrix(&complete, &project.dir, &context.today())? {
         let output = relative(&cell.output, &context.environment.dir);
         text += &format!("{} for {} -> {output}\n", cell.layer.name, cell.target);
     }

@@ -137,19 +137,16 @@ impl SourceFile<'_> {
     pub(super) fn error(&self, span: &Range<usize>, what: impl Into<String>) -> ConfigError {
         let place = self.place(span.start);
         let line = self.text.lines().nth(place.line - 1).unwrap_or_default();
-        let rest = line.chars().count().saturating_sub(place.column - 1);
-        let marked = self.text.get(span.clone()).map_or(1, |text| text.chars().count()).clamp(1, rest.max(1));
-        // Long lines and control characters stay readable: the mark counts the characters that are shown.
-        let shown: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // Of a long line only what is around the place; control characters would move the mark.
+        let start = if line.chars().count() > 120 { (place.column - 1).saturating_sub(40) } else { 0 };
+        let shown: String = line.chars().skip(start).take(120).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let indent = place.column - 1 - start;
+        let rest = shown.chars().count().saturating_sub(indent).max(1);
+        let marked = self.text.get(span.clone()).map_or(1, |text| text.chars().count()).clamp(1, rest);
         let number = place.line.to_string();
-        let excerpt = format!(
-            "{number} | {shown}\n{:gutter$} | {:indent$}{}",
-            "",
-            "",
-            "^".repeat(marked),
-            gutter = number.len(),
-            indent = place.column - 1
-        );
+        let gutter = " ".repeat(number.len());
+        let (indent, mark) = (" ".repeat(indent), "^".repeat(marked));
+        let excerpt = format!("{number} | {shown}\n{gutter} | {indent}{mark}");
         ConfigError::At { place, what: what.into(), excerpt, hint: None }
     }
 }

@@ -121,3 +121,17 @@ fn did_you_mean() {
     assert_eq!(near("runtimez").as_deref(), Some("runtime"));
     assert_eq!(near("zzz"), None);
 }
+
+#[test]
+fn of_a_long_line_only_the_place_is_shown() {
+    let text = format!("exclude = [{}7]", "'äöü', ".repeat(500));
+    let Err(ConfigError::At { place, excerpt, .. }) =
+        Config::read(Texts { pyproject: None, layerwise: Some(&text) }, Path::new("/p"))
+    else {
+        panic!("a number is no pattern")
+    };
+    assert_eq!((place.line, place.column), (1, 3512));
+    let lines: Vec<&str> = excerpt.lines().collect();
+    assert!(lines[0].ends_with("'äöü', 7]") && lines[0].chars().count() < 130, "{excerpt}");
+    assert_eq!(lines[1].chars().position(|c| c == '^'), lines[0].chars().position(|c| c == '7'));
+}
