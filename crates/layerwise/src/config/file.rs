@@ -21,6 +21,7 @@ pub(super) struct File {
     defaults: Table,
     /// The layers, by name: 1 to 140 ASCII letters, digits, `-` and `_`.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,140}$" }))]
     layer: BTreeMap<String, Table>,
 }
 

@@ -260,9 +260,36 @@ impl Config {
 
 /// The JSON schema of the configuration, as committed in `schema/layerwise.schema.json`.
 pub fn schema() -> String {
-    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(file::File)).expect("a schema is plain JSON");
-    text.push('\n');
-    text
+    let mut schema = schemars::schema_for!(file::File).to_value();
+    without_null(&mut schema);
+    format!("{schema:#}\n")
+}
+
+/// TOML has no null: an optional key is left out, never null.
+fn without_null(schema: &mut serde_json::Value) {
+    if let Some(fields) = schema.as_object_mut() {
+        if fields.get("default").is_some_and(serde_json::Value::is_null) {
+            fields.remove("default");
+        }
+        if let Some(serde_json::Value::Array(types)) = fields.get_mut("type") {
+            types.retain(|name| name != "null");
+            if let [only] = types.as_slice() {
+                let only = only.clone();
+                fields.insert("type".to_owned(), only);
+            }
+        }
+        if let Some(serde_json::Value::Array(choices)) = fields.get_mut("anyOf") {
+            choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+            if let [serde_json::Value::Object(only)] = choices.as_slice() {
+                let only = only.clone();
+                fields.remove("anyOf");
+                fields.extend(only);
+            }
+        }
+        fields.values_mut().for_each(without_null);
+    } else if let Some(items) = schema.as_array_mut() {
+        items.iter_mut().for_each(without_null);
+    }
 }
 
 fn parse<'a>(source: &SourceFile<'a>) -> Result<Spanned<DeTable<'a>>, ConfigError> {
