@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod model;
 
+pub mod config;
 pub mod input;
 
 pub mod io;

@@ -1,0 +1,296 @@
+//! The command line as it is typed. What it means is in `settings.rs`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+/// Turns a Python project's dependencies into an AWS Lambda layer, without Docker
+#[derive(Debug, Parser)]
+#[command(name = "layerwise", version, max_term_width = 100, after_help = TOP_EXAMPLES)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  layerwise build --runtime python3.13           the project in this directory
+  layerwise build -p 'requests>=2' --runtime python3.13 --arch arm64
+  layerwise lock                                 write locks to commit
+  layerwise targets                              the runtimes there are";
+
+/// What every command understands.
+#[derive(Debug, Args, Default)]
+pub(crate) struct Global {
+    /// Print nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Print details
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) verbose: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
+    pub(crate) color: Color,
+    /// Where layerwise keeps its cache [env: LAYERWISE_CACHE_DIR]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) cache_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal that can
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the project's layers, one zip for each runtime and architecture
+    Build(BuildArgs),
+    /// Write `pylock.<name>.toml` for each runtime and architecture, to commit
+    Lock(LockArgs),
+    /// Look after the cache
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// List the Lambda runtimes layerwise knows
+    Targets(TargetsArgs),
+    /// Check the configuration, or print its JSON schema
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them into a directory
+    Man {
+        /// Where to write `layerwise.1`, `layerwise-build.1`, …
+        dir: Option<PathBuf>,
+    },
+    /// Write the generated files of layerwise's own repository
+    #[command(hide = true)]
+    Generate {
+        /// The repository's root
+        root: PathBuf,
+    },
+}
+
+/// Where dependencies come from and what they are for.
+#[derive(Debug, Args, Default, Clone)]
+pub(crate) struct InputArgs {
+    /// The project's directory
+    #[arg(default_value = ".", hide_default_value = true)]
+    pub(crate) dir: PathBuf,
+    /// Use this requirements or lock file (repeatable)
+    #[arg(short, long, value_name = "FILE", help_heading = "What goes in")]
+    pub(crate) requirements: Vec<PathBuf>,
+    /// Add this requirement, `requests>=2` (repeatable)
+    #[arg(short, long = "package", value_name = "REQUIREMENT", help_heading = "What goes in")]
+    pub(crate) packages: Vec<String>,
+    /// Only this layer of the configuration (repeatable)
+    #[arg(long = "layer", value_name = "NAME", conflicts_with_all = ["requirements", "packages", "name"], help_heading = "What goes in")]
+    pub(crate) layers: Vec<String>,
+    /// Include this extra of the project (repeatable)
+    #[arg(long = "extra", value_name = "NAME", help_heading = "What goes in")]
+    pub(crate) extras: Vec<String>,
+    /// Include this dependency group of the project (repeatable)
+    #[arg(long = "group", value_name = "NAME", help_heading = "What goes in")]
+    pub(crate) groups: Vec<String>,
+    /// The layer's name, instead of the project's
+    #[arg(long, value_name = "NAME", help_heading = "What goes in")]
+    pub(crate) name: Option<String>,
+    /// The Lambda runtime, `python3.13` (repeatable) [env: LAYERWISE_RUNTIME]
+    #[arg(long = "runtime", value_name = "RUNTIME", help_heading = "What it is for")]
+    pub(crate) runtimes: Vec<String>,
+    /// The architecture, x86_64 (the default) or arm64 (repeatable) [env: LAYERWISE_ARCHITECTURE]
+    #[arg(long = "arch", visible_alias = "architecture", value_name = "ARCHITECTURE", help_heading = "What it is for")]
+    pub(crate) architectures: Vec<String>,
+    #[command(flatten)]
+    pub(crate) indexes: IndexArgs,
+    /// Print one JSON document on stdout instead of a summary
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where packages come from, in uv's and pip's words.
+#[derive(Debug, Args, Default, Clone)]
+pub(crate) struct IndexArgs {
+    /// The package index to use instead of PyPI
+    #[arg(long = "default-index", visible_alias = "index-url", value_name = "URL", help_heading = "Where from")]
+    pub(crate) default_index: Option<String>,
+    /// Another index, asked before the default one; `URL` or `NAME=URL` (repeatable)
+    #[arg(long = "index", visible_alias = "extra-index-url", value_name = "URL", help_heading = "Where from")]
+    pub(crate) indexes: Vec<String>,
+    /// A directory of wheels, or a page that links to wheels (repeatable)
+    #[arg(long, value_name = "PATH|URL", help_heading = "Where from")]
+    pub(crate) find_links: Vec<String>,
+    /// Use no index, only `--find-links`
+    #[arg(long, help_heading = "Where from")]
+    pub(crate) no_index: bool,
+    /// Use only what is in the cache [env: LAYERWISE_OFFLINE]
+    #[arg(long, help_heading = "Where from")]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args, Default, Clone)]
+#[command(after_help = BUILD_EXAMPLES)]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Where the zip goes; `{name}`, `{runtime}` and `{architecture}` are replaced, a directory ends in `/`
+    /// [default: dist/{name}-{runtime}-{architecture}.zip in the project's directory]
+    #[arg(short, long, value_name = "PATH", help_heading = "What comes out")]
+    pub(crate) output: Option<String>,
+    /// Where packages stand inside the zip
+    #[arg(long, value_name = "LAYOUT", help_heading = "What comes out")]
+    pub(crate) layout: Option<LayoutName>,
+    /// Leave out paths that match this glob, `**/tests/**`; replaces the configuration's list (repeatable)
+    #[arg(long = "exclude", value_name = "GLOB", help_heading = "What comes out")]
+    pub(crate) excludes: Vec<String>,
+    /// Leave out the AWS SDK packages that the runtime brings, as a whole
+    #[arg(long, help_heading = "What comes out")]
+    pub(crate) exclude_runtime_packages: bool,
+    /// Fail unless the committed lock is there and matches its inputs
+    #[arg(long)]
+    pub(crate) locked: bool,
+    /// Build twice from scratch and compare the bytes
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) verify: bool,
+    /// Choose versions and print them; fetch and write nothing
+    #[arg(long, conflicts_with = "verify")]
+    pub(crate) dry_run: bool,
+}
+
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  layerwise build                                      as the configuration says
+  layerwise build services/api --runtime python3.13 --arch arm64
+  layerwise build -r requirements.txt --runtime python3.11 -o layer.zip
+  layerwise build -p 'requests>=2' -p boto3==1.34.0 --runtime python3.12 --name http
+  layerwise build --locked --json                      in CI
+
+Without -r and -p the dependency file is found in DIR; docs/inputs.md has the order of preference.
+Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 70 bug.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutName {
+    /// `python/`: any minor version of the runtime finds it
+    Python,
+    /// `python/lib/python3.X/site-packages`: only that minor version finds it
+    SitePackages,
+}
+
+#[derive(Debug, Args, Default, Clone)]
+#[command(after_help = LOCK_EXAMPLES)]
+pub(crate) struct LockArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Write nothing; fail if a lock is missing or does not match its inputs
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+const LOCK_EXAMPLES: &str = "\
+Examples:
+  layerwise lock                                       as the configuration says
+  layerwise lock --runtime python3.13 --arch x86_64 --arch arm64
+  layerwise lock --check                               in CI
+
+`build` uses a lock when it is there and matches its inputs; `build --locked` insists.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Print where the cache is
+    Dir,
+    /// Print how much each part of the cache holds
+    Size {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what has not been used for a while
+    Prune {
+        /// Remove what has not been used for this many days
+        #[arg(long, value_name = "DAYS", default_value_t = 30)]
+        older_than: u32,
+    },
+    /// Remove everything
+    Clean,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetsArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read the configuration and print the artifacts it makes
+    Check {
+        /// The project's directory
+        #[arg(default_value = ".", hide_default_value = true)]
+        dir: PathBuf,
+    },
+    /// Print the JSON schema of the configuration
+    Schema,
+}
+
+/// Parses the command line.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(arguments)
+}
+
+/// The command's description, for help, completions and manual pages.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_is_sound() {
+        command().debug_assert();
+    }
+
+    #[track_caller]
+    fn check(line: &str, accepted: bool) {
+        let words = std::iter::once("layerwise").chain(line.split_whitespace()).map(OsString::from);
+        let parsed = parse(words);
+        assert_eq!(parsed.is_ok(), accepted, "{line}: {parsed:?}");
+    }
+
+    #[test]
+    fn lines() {
+        check("build", true);
+        check(
+            "build dir -p requests -p boto3 -r a.txt -r b.txt --runtime python3.11 --runtime 3.12 --arch arm64",
+            true,
+        );
+        check("build -p requests dir", true);
+        check("build --index-url https://a --extra-index-url https://b --extra-index-url https://c", true);
+        check("build --json -q --color never --cache-dir x", true);
+        check("lock --check", true);
+        check("cache prune --older-than 3", true);
+        check("completions zsh", true);
+        check("", false);
+        check("build a b", false);
+        check("build -q -v", false);
+        check("build --layer a -r x.txt", false);
+        check("build --verify --dry-run", false);
+        check("build --layout flat", false);
+        check("cache prune --older-than soon", false);
+        check("nonsense", false);
+    }
+}

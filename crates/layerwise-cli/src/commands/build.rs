@@ -1,0 +1,371 @@
+//! `layerwise build`, and what it shares with `layerwise lock`: from settings to jobs, jobs at once, results in order.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use layerwise::config::{Cell, InputSpec, LayerSpec, OutputTemplate, matrix};
+use layerwise::input::Inputs;
+use layerwise::io::{Io, IoSettings};
+use layerwise::model::Target;
+use layerwise::pipeline::{Job, LockPolicy};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::Context;
+use crate::args::{BuildArgs, InputArgs};
+use crate::env::Environment;
+use crate::exit::{self, Code};
+use crate::settings;
+use crate::ui::error::Failure;
+use crate::ui::json::{self, Row};
+use crate::ui::{Ui, human};
+
+// FIXME: the stub below stands in for the library's functions of the same names; with them this is
+// `pub(super) use layerwise::pipeline;`, and the stub goes.
+pub(super) use self::stub as pipeline;
+
+/// Artifacts made at once: each is bound by the network first, then by one processor and the disk.
+const AT_ONCE: usize = 4;
+
+pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<Code, Failure> {
+    let policy = if args.locked { LockPolicy::Insist } else { LockPolicy::Use };
+    let (verify, dry_run) = (args.verify, args.dry_run);
+    each("build", &args.input, Some(args), context, move |job: Arc<Job>, io: Arc<Io>| async move {
+        if dry_run {
+            let (lock, from) = pipeline::plan(&job, policy, &io).await?;
+            return Ok(Done {
+                notes: lock.notes.iter().map(human::note).collect(),
+                json: json::planned(&lock, from),
+                text: Box::new(move |ui| human::planned(&job.name, &job.target, &lock, &ui.page)),
+            });
+        }
+        let built =
+            if verify { pipeline::verify(&job, policy, &io).await } else { pipeline::build(&job, policy, &io).await };
+        let built = built.map_err(failure)?;
+        Ok(Done {
+            notes: human::notes(&built),
+            json: json::built(&built),
+            text: Box::new(move |ui| human::built(&built, &ui.page)),
+        })
+    })
+}
+
+/// A pipeline's error; the one about Lambda's limit says what to cut.
+fn failure(error: pipeline::Error) -> Failure {
+    let details = match &error {
+        pipeline::Error::TooLarge { unzipped_bytes, packages, .. } => {
+            Some(human::what_to_cut(*unzipped_bytes, packages))
+        }
+        _ => None,
+    };
+    Failure { details, ..Failure::from(error) }
+}
+
+/// A job's good end.
+pub(super) struct Done {
+    /// Sentences for stderr.
+    pub(super) notes: Vec<String>,
+    /// Its fields in the JSON document.
+    pub(super) json: Value,
+    /// The summary for stdout.
+    pub(super) text: Box<dyn FnOnce(&Ui) -> String + Send>,
+}
+
+/// Does `work` for every artifact of the matrix, several at once. One that fails does not stop the others; the exit
+/// code is that of the first failure in the matrix's order, which is also the order of everything printed.
+pub(super) fn each<W, F>(
+    command: &str,
+    input: &InputArgs,
+    build: Option<&BuildArgs>,
+    context: &Context<'_>,
+    work: W,
+) -> Result<Code, Failure>
+where
+    W: Fn(Arc<Job>, Arc<Io>) -> F,
+    F: Future<Output = Result<Done, Failure>> + Send + 'static,
+{
+    let (jobs, io) = match prepare(input, build, context) {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            if input.json {
+                context.answer(&json::failed(command, &failure, &context.ui.warnings()))?;
+            }
+            return Err(failure);
+        }
+    };
+    let ended = exit::block_on(async {
+        let results = at_once(&jobs, &io, &work).await;
+        report(command, input.json, results, &context.ui)
+    });
+    // Ctrl-C may have come at any moment.
+    context.ui.events().finish();
+    ended.map_err(|error| Failure::system("failed to start", &error))
+}
+
+/// A place in the matrix: a layer and a target, with the job, unless its inputs could not be read.
+type Planned = (String, Target, Result<Arc<Job>, Failure>);
+
+/// A place in the matrix, and how it ended.
+type Ended = (String, Target, Result<Done, Failure>);
+
+fn prepare(
+    input: &InputArgs,
+    build: Option<&BuildArgs>,
+    context: &Context<'_>,
+) -> Result<(Vec<Planned>, Arc<Io>), Failure> {
+    let environment = context.environment;
+    let mut project = settings::project(input, build, environment)?;
+    for warning in &project.warnings {
+        context.ui.warning(warning);
+    }
+    if build.is_none() {
+        // `lock` writes no zip: two locks with one output are no conflict.
+        for layer in &mut project.layers {
+            layer.output = OutputTemplate::new(&project.dir, OutputTemplate::DEFAULT)?;
+        }
+    }
+    let today = context.today();
+    let cells = matrix(&project.layers, &project.dir, &today)?;
+    for warning in cells.iter().filter_map(|cell| cell.target.warning(&today)) {
+        context.ui.warning(&warning);
+    }
+    let io = Io::new(IoSettings {
+        cache_dir: settings::cache_dir(context.cache_dir.as_deref(), environment)?,
+        offline: settings::offline(&input.indexes, environment),
+        now: environment.now,
+        uv: environment.uv(),
+        child_env: environment.for_children(),
+        indexes: settings::indexes(&input.indexes, environment)?,
+        netrc: environment.netrc().map(|file| file.text),
+        ca_files: environment.ca_files(),
+        keyring: environment.find_program("keyring"),
+        concurrency: settings::concurrency(environment),
+        http_timeout: settings::http_timeout(environment),
+        events: context.ui.events(),
+    })?;
+    let jobs = cells.into_iter().map(|cell| {
+        let job = job(&cell, &project.dir, context).map(Arc::new);
+        (cell.layer.name.to_string(), cell.target, job)
+    });
+    Ok((jobs.collect(), Arc::new(io)))
+}
+
+fn job(cell: &Cell<'_>, dir: &Path, context: &Context<'_>) -> Result<Job, Failure> {
+    let layer = cell.layer;
+    Ok(Job {
+        name: layer.name.to_string(),
+        target: cell.target,
+        inputs: inputs(layer, dir, context.environment)?,
+        lock_file: cell.lock_file.clone(),
+        assemble: layer.assemble.clone(),
+        exclude_runtime_packages: layer.exclude_runtime_packages,
+        output: cell.output.clone(),
+    })
+}
+
+async fn at_once<W, F>(jobs: &[Planned], io: &Arc<Io>, work: &W) -> Vec<Ended>
+where
+    W: Fn(Arc<Job>, Arc<Io>) -> F,
+    F: Future<Output = Result<Done, Failure>> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = JoinSet::new();
+    let mut results: Vec<Result<Done, Failure>> = Vec::new();
+    for (index, (_, _, job)) in jobs.iter().enumerate() {
+        match job {
+            Ok(job) => {
+                let (permits, future) = (Arc::clone(&permits), work(Arc::clone(job), Arc::clone(io)));
+                running.spawn(async move {
+                    let _permit = permits.acquire_owned().await;
+                    (index, future.await)
+                });
+                results.push(Err(Failure::bug()));
+            }
+            Err(failure) => results.push(Err(failure.clone())),
+        }
+    }
+    // A job that panicked stays what it was filled with: a bug.
+    while let Some(ended) = running.join_next().await {
+        if let Ok((index, result)) = ended {
+            results[index] = result;
+        }
+    }
+    jobs.iter().zip(results).map(|((name, target, _), result)| (name.clone(), *target, result)).collect()
+}
+
+fn report(command: &str, as_json: bool, results: Vec<Ended>, ui: &Ui) -> Code {
+    let mut code = Code::Success;
+    ui.events().finish();
+    let several = results.len() > 1;
+    let mut rows = Vec::new();
+    let mut texts = Vec::new();
+    for (layer, target, result) in results {
+        let result = match result {
+            Ok(done) => {
+                for note in &done.notes {
+                    ui.note(note);
+                }
+                if !as_json {
+                    texts.push((done.text)(ui));
+                }
+                Ok(done.json)
+            }
+            Err(mut failure) => {
+                if several {
+                    failure.message = format!("`{layer}` for {target}: {}", failure.message);
+                }
+                ui.failure(&failure);
+                if code == Code::Success {
+                    code = failure.code();
+                }
+                Err(failure)
+            }
+        };
+        rows.push(Row { layer, target, result });
+    }
+    let written =
+        if as_json { ui.data(&json::matrix(command, &rows, &ui.warnings())) } else { ui.summary(&texts.join("\n")) };
+    if let Err(error) = written {
+        let failure = Failure::system("failed to write to stdout", &error);
+        ui.failure(&failure);
+        return failure.code();
+    }
+    code
+}
+
+/// What a layer's specification means as inputs.
+fn inputs(layer: &LayerSpec, dir: &Path, environment: &Environment) -> Result<Inputs, Failure> {
+    // FIXME: `layerwise::input::{discover, from_files, from_bare}` go here.
+    let _surroundings = (environment.all_text(), environment.uv_config(dir), environment.pip_config());
+    match &layer.input {
+        InputSpec::Discover(_) => Err(pipeline::Error::Missing("discover").into()),
+        InputSpec::Given { .. } => Err(pipeline::Error::Missing("from_files, from_bare").into()),
+    }
+}
+
+/// What the library does not have yet, with the shape it will have.
+pub(super) mod stub {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use layerwise::error::{Explain, Kind};
+    use layerwise::io::Io;
+    use layerwise::model::{Lock, Note};
+    use layerwise::pipeline::{Built, BuiltPackage, Job, LockPolicy, LockUse};
+
+    #[derive(Debug, thiserror::Error)]
+    pub(crate) enum Error {
+        #[error("this build of layerwise cannot do that yet: {0}")]
+        Missing(&'static str),
+        #[error("{name} for {target} is {unzipped_bytes} bytes unzipped")]
+        #[expect(dead_code, reason = "the stub builds nothing")]
+        TooLarge { name: String, target: String, unzipped_bytes: u64, packages: Vec<BuiltPackage> },
+    }
+
+    impl Explain for Error {
+        fn kind(&self) -> Kind {
+            match self {
+                Self::Missing(_) => Kind::Internal,
+                Self::TooLarge { .. } => Kind::Limit,
+            }
+        }
+    }
+
+    pub(crate) struct Locked {
+        pub(crate) path: PathBuf,
+        pub(crate) packages: usize,
+        pub(crate) notes: Vec<Note>,
+        pub(crate) changed: bool,
+    }
+
+    pub(crate) async fn build(_: &Job, _: LockPolicy, _: &Arc<Io>) -> Result<Built, Error> {
+        Err(Error::Missing("build"))
+    }
+
+    pub(crate) async fn verify(_: &Job, _: LockPolicy, _: &Arc<Io>) -> Result<Built, Error> {
+        Err(Error::Missing("verify"))
+    }
+
+    pub(crate) async fn plan(_: &Job, _: LockPolicy, _: &Arc<Io>) -> Result<(Lock, LockUse), Error> {
+        Err(Error::Missing("plan"))
+    }
+
+    pub(crate) async fn lock(_: &Job, _: &Arc<Io>) -> Result<Locked, Error> {
+        Err(Error::Missing("lock"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, SystemTime};
+
+    use layerwise::error::Kind;
+    use layerwise::event::Silent;
+    use layerwise::input::{IndexOptions, Source};
+
+    use super::*;
+
+    fn io(cache_dir: &Path) -> Arc<Io> {
+        let settings = IoSettings {
+            cache_dir: cache_dir.to_owned(),
+            offline: true,
+            now: SystemTime::UNIX_EPOCH,
+            uv: None,
+            child_env: Vec::new(),
+            indexes: IndexOptions::default(),
+            netrc: None,
+            ca_files: Vec::new(),
+            keyring: None,
+            concurrency: 1,
+            http_timeout: Duration::from_secs(1),
+            events: Arc::new(Silent),
+        };
+        Arc::new(Io::new(settings).unwrap())
+    }
+
+    fn planned(name: &str) -> Planned {
+        let target = Target::new("python3.12", "x86_64", "2026-11-24").unwrap();
+        let source = Source::Open { requirements: Vec::new(), constraints: Vec::new() };
+        let job = Job {
+            name: name.to_owned(),
+            target,
+            inputs: Inputs { dir: "/p".into(), label: "-p".to_owned(), source, indexes: IndexOptions::default() },
+            lock_file: "/p/pylock.toml".into(),
+            assemble: layerwise::assemble::Options::default(),
+            exclude_runtime_packages: false,
+            output: "/p/layer.zip".into(),
+        };
+        (name.to_owned(), target, Ok(Arc::new(job)))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_failure_or_panic_stops_nobody_and_order_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut jobs: Vec<Planned> = ["slow", "fails", "panics", "quick"].map(planned).into();
+        let unreadable = Failure { message: "unreadable".to_owned(), kind: Kind::Input, ..Failure::bug() };
+        jobs.push(("unreadable".to_owned(), jobs[0].1, Err(unreadable)));
+        let work = |job: Arc<Job>, _: Arc<Io>| async move {
+            match job.name.as_str() {
+                "slow" => tokio::time::sleep(Duration::from_millis(50)).await,
+                "fails" => {
+                    let failure = Failure::bug();
+                    return Err(Failure { message: "failed".to_owned(), kind: Kind::Network, ..failure });
+                }
+                "panics" => panic!("on purpose"),
+                _ => {}
+            }
+            Ok(Done { notes: Vec::new(), json: Value::Null, text: Box::new(|_| String::new()) })
+        };
+        let results = at_once(&jobs, &io(dir.path()), &work).await;
+        let ended: BTreeMap<&str, Option<Kind>> =
+            results.iter().map(|(name, _, result)| (name.as_str(), result.as_ref().err().map(|f| f.kind))).collect();
+        let names: Vec<&str> = results.iter().map(|(name, ..)| name.as_str()).collect();
+        assert_eq!(names, ["slow", "fails", "panics", "quick", "unreadable"]);
+        assert_eq!((ended["slow"], ended["quick"]), (None, None));
+        assert_eq!((ended["fails"], ended["panics"]), (Some(Kind::Network), Some(Kind::Internal)));
+        assert_eq!(ended["unreadable"], Some(Kind::Input));
+    }
+}

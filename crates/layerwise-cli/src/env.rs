@@ -1,0 +1,342 @@
+//! Everything layerwise takes from its surroundings: environment variables, the clock, the working directory, the
+//! programs on PATH, the user's configuration files of uv, pip and netrc. Nothing else reads these.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The variables layerwise itself reads, and what for; `docs/environment.md` is made from this table.
+pub(crate) const VARIABLES: &[(&str, &str)] = &[
+    ("LAYERWISE_CACHE_DIR", "Where the cache is; `--cache-dir` wins."),
+    ("LAYERWISE_RUNTIME", "The runtimes to build for, separated by commas; `--runtime` wins, the configuration loses."),
+    ("LAYERWISE_ARCHITECTURE", "The architectures, separated by commas; `--arch` wins, the configuration loses."),
+    ("LAYERWISE_OFFLINE", "Use only what is in the cache, when it is `1` or `true`; so does `UV_OFFLINE`."),
+    ("LAYERWISE_UV", "The `uv` to run, instead of the one on PATH."),
+    ("NO_COLOR", "No colours, when it is not empty (<https://no-color.org>); `--color` wins."),
+    ("CLICOLOR_FORCE", "Colours even without a terminal, when it is neither empty nor `0`."),
+    ("TERM", "`dumb` means no colours and no progress bars."),
+    ("COLUMNS", "The width of summaries when stdout is no terminal."),
+    (
+        "UV_*",
+        "Index settings and credentials as uv reads them (`UV_DEFAULT_INDEX`, `UV_INDEX`, `UV_INDEX_<NAME>_USERNAME`, …).",
+    ),
+    ("UV_CONFIG_FILE, UV_NO_CONFIG", "Which of uv's configuration files are read, as uv does."),
+    ("UV_CONCURRENT_DOWNLOADS", "Downloads at once (16)."),
+    ("UV_HTTP_TIMEOUT", "Seconds a server may stay silent (30)."),
+    ("PIP_*", "Index settings as pip reads them (`PIP_INDEX_URL`, `PIP_EXTRA_INDEX_URL`, …); uv's win."),
+    ("PIP_CONFIG_FILE, VIRTUAL_ENV", "Where pip's configuration files are."),
+    ("PIP_CERT, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE", "Certificates (PEM) to trust besides the system's."),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "The system's certificates, on systems where OpenSSL's are used."),
+    ("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY", "Proxies, in either case."),
+    ("NETRC", "The netrc file, instead of `~/.netrc`."),
+    ("PATH", "Where `uv` and `keyring` are looked for."),
+    ("HOME, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS", "Where caches and configuration files are."),
+    ("USERPROFILE, LOCALAPPDATA, APPDATA, ALLUSERSPROFILE, PATHEXT", "The same, on Windows."),
+];
+
+/// A text file of the user's, with the path it came from.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TextFile {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+}
+
+/// A snapshot of the surroundings. No `Debug`: variables hold secrets.
+#[derive(Clone)]
+pub(crate) struct Environment {
+    arguments: Vec<OsString>,
+    variables: BTreeMap<OsString, OsString>,
+    /// The working directory; `.` where the system cannot say.
+    pub(crate) dir: PathBuf,
+    /// The present.
+    pub(crate) now: SystemTime,
+    /// Whether stdout is a terminal.
+    pub(crate) stdout_is_terminal: bool,
+    /// Whether stderr is a terminal.
+    pub(crate) stderr_is_terminal: bool,
+}
+
+impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the surroundings")]
+    pub(crate) fn of_this_process() -> Self {
+        Self {
+            arguments: std::env::args_os().collect(),
+            variables: std::env::vars_os().collect(),
+            dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+            now: SystemTime::now(),
+            stdout_is_terminal: std::io::stdout().is_terminal(),
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)], dir: &Path) -> Self {
+        Self {
+            arguments: Vec::new(),
+            variables: variables.iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            dir: dir.to_owned(),
+            // 2026-11-24
+            now: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_795_478_400),
+            stdout_is_terminal: false,
+            stderr_is_terminal: false,
+        }
+    }
+
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> + use<> {
+        self.arguments.clone().into_iter()
+    }
+
+    /// A variable that is set and not empty.
+    fn os(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that is set, not empty, and text.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.os(name)?.to_str()
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.os(name).map(PathBuf::from)
+    }
+
+    /// A variable that says yes.
+    pub(crate) fn yes(&self, name: &str) -> bool {
+        self.text(name).is_some_and(|value| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes" | "on"))
+    }
+
+    /// The values of a variable, separated by commas or spaces.
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        let text = self.text(name).unwrap_or_default();
+        text.split([',', ' ']).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// What child processes get.
+    pub(crate) fn for_children(&self) -> Vec<(OsString, OsString)> {
+        self.variables.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Every variable that is text: requirements files may name any of them, `${TOKEN}`.
+    pub(crate) fn all_text(&self) -> BTreeMap<String, String> {
+        let pair = |(key, value): (&OsString, &OsString)| Some((key.to_str()?.to_owned(), value.to_str()?.to_owned()));
+        self.variables.iter().filter_map(pair).collect()
+    }
+
+    /// Whether to write colours to stdout or stderr (`terminal`: whether it is one).
+    pub(crate) fn wants_color(&self, terminal: bool) -> bool {
+        if self.os("NO_COLOR").is_some() {
+            return false;
+        }
+        let forced = self.text("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        forced || (terminal && !self.is_dumb())
+    }
+
+    /// Whether the terminal can only print lines.
+    pub(crate) fn is_dumb(&self) -> bool {
+        self.text("TERM") == Some("dumb")
+    }
+
+    fn home(&self) -> Option<PathBuf> {
+        self.path("HOME").or_else(|| self.path("USERPROFILE"))
+    }
+
+    fn user_config(&self) -> Option<PathBuf> {
+        self.path("XDG_CONFIG_HOME")
+            .filter(|path| path.is_absolute())
+            .or_else(|| if cfg!(windows) { self.path("APPDATA") } else { Some(self.home()?.join(".config")) })
+    }
+
+    fn system_configs(&self) -> Vec<PathBuf> {
+        match self.os("XDG_CONFIG_DIRS") {
+            _ if cfg!(windows) => Vec::new(),
+            Some(dirs) => std::env::split_paths(dirs).filter(|dir| dir.is_absolute()).collect(),
+            None => vec![PathBuf::from("/etc/xdg")],
+        }
+    }
+
+    /// Where the cache is when no flag says so: the conventions of each system.
+    pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
+        if let Some(dir) = self.path("LAYERWISE_CACHE_DIR") {
+            return Some(self.dir.join(dir));
+        }
+        // The XDG specification: relative paths are invalid and to be ignored.
+        if let Some(dir) = self.path("XDG_CACHE_HOME").filter(|path| path.is_absolute()) {
+            return Some(dir.join("layerwise"));
+        }
+        if cfg!(windows) {
+            return Some(self.path("LOCALAPPDATA")?.join("layerwise").join("cache"));
+        }
+        let home = self.home()?;
+        Some(home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }).join("layerwise"))
+    }
+
+    /// The first program with this name on PATH.
+    pub(crate) fn find_program(&self, name: &str) -> Option<PathBuf> {
+        let names: Vec<String> = if cfg!(windows) {
+            let extensions = self.text("PATHEXT").unwrap_or(".EXE");
+            extensions.split(';').map(|extension| format!("{name}{extension}")).collect()
+        } else {
+            vec![name.to_owned()]
+        };
+        let dirs = std::env::split_paths(self.os("PATH")?);
+        // An empty entry means the working directory, which may be anybody's: skipped.
+        let dirs = dirs.filter(|dir| dir.is_absolute());
+        dirs.flat_map(|dir| names.iter().map(move |name| dir.join(name)).collect::<Vec<_>>()).find(|p| is_program(p))
+    }
+
+    /// The `uv` to run.
+    pub(crate) fn uv(&self) -> Option<PathBuf> {
+        self.path("LAYERWISE_UV").map(|path| self.dir.join(path)).or_else(|| self.find_program("uv"))
+    }
+
+    /// uv's configuration files, the one that wins last:
+    /// <https://docs.astral.sh/uv/concepts/configuration-files/>.
+    pub(crate) fn uv_config(&self, project: &Path) -> Vec<TextFile> {
+        if self.yes("UV_NO_CONFIG") {
+            return Vec::new();
+        }
+        if let Some(file) = self.path("UV_CONFIG_FILE") {
+            return read(&self.dir.join(file)).into_iter().collect();
+        }
+        let mut system: Vec<PathBuf> = self.system_configs().iter().map(|dir| dir.join("uv/uv.toml")).collect();
+        system.push(PathBuf::from("/etc/uv/uv.toml"));
+        let system = if cfg!(windows) { None } else { system.iter().find_map(|path| read(path)) };
+        let user = self.user_config().and_then(|dir| read(&dir.join("uv").join("uv.toml")));
+        let project = self.dir.join(project);
+        let project = project.ancestors().find_map(|dir| read(&dir.join("uv.toml")));
+        [system, user, project].into_iter().flatten().collect()
+    }
+
+    /// pip's configuration files, the one that wins last:
+    /// <https://pip.pypa.io/en/stable/topics/configuration/>.
+    pub(crate) fn pip_config(&self) -> Vec<TextFile> {
+        let explicit = self.path("PIP_CONFIG_FILE");
+        if explicit.as_deref().is_some_and(|path| path == Path::new(if cfg!(windows) { "nul" } else { "/dev/null" })) {
+            return Vec::new();
+        }
+        let file = if cfg!(windows) { "pip.ini" } else { "pip.conf" };
+        let mut paths: Vec<PathBuf> = self.system_configs().iter().map(|dir| dir.join("pip").join(file)).collect();
+        if cfg!(windows) {
+            paths.extend(self.path("ALLUSERSPROFILE").map(|dir| dir.join("pip").join(file)));
+        } else {
+            paths.push(PathBuf::from("/etc/pip.conf"));
+        }
+        if let Some(home) = self.home() {
+            paths.push(home.join(if cfg!(windows) { "pip" } else { ".pip" }).join(file));
+            if cfg!(target_os = "macos") {
+                paths.push(home.join("Library/Application Support/pip").join(file));
+            }
+        }
+        paths.extend(self.user_config().map(|dir| dir.join("pip").join(file)));
+        paths.extend(self.path("VIRTUAL_ENV").map(|dir| dir.join(file)));
+        paths.extend(explicit.map(|path| self.dir.join(path)));
+        paths.iter().filter_map(|path| read(path)).collect()
+    }
+
+    /// The user's netrc.
+    pub(crate) fn netrc(&self) -> Option<TextFile> {
+        let explicit = self.path("NETRC").map(|path| self.dir.join(path));
+        explicit.or_else(|| Some(self.home()?.join(".netrc"))).and_then(|path| read(&path))
+    }
+
+    /// Certificates to trust besides the system's.
+    pub(crate) fn ca_files(&self) -> Vec<PathBuf> {
+        let names = ["PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
+        let paths = names.iter().filter_map(|name| self.path(name)).map(|path| self.dir.join(path));
+        paths.filter(|path| path.is_file()).collect()
+    }
+}
+
+/// A file that is not there, or cannot be read, has nothing to say, as for uv and pip.
+fn read(path: &Path) -> Option<TextFile> {
+    let text = fs_err::read_to_string(path).ok()?;
+    Some(TextFile { path: path.to_owned(), text })
+}
+
+#[cfg(unix)]
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs_err::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_program(path: &Path) -> bool {
+    path.is_file()
+}
+
+/// `docs/environment.md`.
+pub(crate) fn documentation() -> String {
+    let mut text = "# Environment variables\n\n\
+        Made by `layerwise generate` from `crates/layerwise-cli/src/env.rs`, the only file that reads the environment.\n\
+        A flag wins over a variable, a variable over the configuration, the configuration over a default.\n\n\
+        | variable | meaning |\n|---|---|\n"
+        .to_owned();
+    for (name, meaning) in VARIABLES {
+        let names: Vec<String> = name.split(", ").map(|name| format!("`{name}`")).collect();
+        text += &format!("| {} | {meaning} |\n", names.join(", "));
+    }
+    text
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn cache(variables: &[(&str, &str)], expected: &str) {
+        let dir = Environment::of(variables, Path::new("/work")).cache_dir();
+        assert_eq!(dir.as_deref(), Some(Path::new(expected)));
+    }
+
+    #[test]
+    fn the_cache_follows_the_conventions() {
+        cache(&[("HOME", "/h")], "/h/.cache/layerwise");
+        cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")], "/x/layerwise");
+        cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "relative")], "/h/.cache/layerwise");
+        cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x"), ("LAYERWISE_CACHE_DIR", "c")], "/work/c");
+        cache(&[("HOME", "/h"), ("LAYERWISE_CACHE_DIR", "")], "/h/.cache/layerwise");
+        assert_eq!(Environment::of(&[], Path::new("/work")).cache_dir(), None);
+    }
+
+    #[test]
+    fn colours() {
+        let wants =
+            |variables: &[(&str, &str)], terminal| Environment::of(variables, Path::new("/")).wants_color(terminal);
+        assert!(wants(&[], true));
+        assert!(!wants(&[], false));
+        assert!(!wants(&[("NO_COLOR", "1")], true));
+        assert!(wants(&[("NO_COLOR", "")], true));
+        assert!(wants(&[("CLICOLOR_FORCE", "1")], false));
+        assert!(!wants(&[("TERM", "dumb")], true));
+    }
+
+    #[test]
+    fn configuration_files_in_order_of_strength() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_str().unwrap();
+        for (path, text) in [
+            ("home/.pip/pip.conf", "legacy"),
+            ("home/.config/pip/pip.conf", "user"),
+            ("venv/pip.conf", "site"),
+            ("home/.config/uv/uv.toml", "user"),
+            ("project/uv.toml", "project"),
+            ("home/.netrc", "netrc"),
+        ] {
+            let path = dir.path().join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+        let (home, venv) = (format!("{root}/home"), format!("{root}/venv"));
+        let variables = [("HOME", home.as_str()), ("VIRTUAL_ENV", venv.as_str()), ("XDG_CONFIG_DIRS", "/nowhere")];
+        let environment = Environment::of(&variables, dir.path());
+        let texts = |files: Vec<TextFile>| files.into_iter().map(|file| file.text).collect::<Vec<_>>();
+        assert!(texts(environment.pip_config()).ends_with(&["legacy".into(), "user".into(), "site".into()]));
+        assert!(texts(environment.uv_config(Path::new("project/sub"))).ends_with(&["user".into(), "project".into()]));
+        assert_eq!(environment.netrc().unwrap().text, "netrc");
+        let off = [("HOME", home.as_str()), ("PIP_CONFIG_FILE", "/dev/null"), ("UV_NO_CONFIG", "1")];
+        let environment = Environment::of(&off, dir.path());
+        assert!(environment.pip_config().is_empty() && environment.uv_config(Path::new("project")).is_empty());
+    }
+}

@@ -1,0 +1,352 @@
+//! Typed → meant. The only place that knows who wins: flag, then environment, then file, then default.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use layerwise::assemble::Layout;
+use layerwise::config::{Config, ConfigError, InputSpec, InvalidLayerName, LayerSpec, OutputTemplate, Texts};
+use layerwise::error::{Explain, Kind};
+use layerwise::input::{Credentials, FindLinks, Index, IndexOptions, Secret};
+use layerwise::model::target::TargetError;
+use layerwise::model::{Architecture, Runtime};
+use url::Url;
+
+use crate::args::{BuildArgs, IndexArgs, InputArgs, LayoutName};
+use crate::env::Environment;
+
+/// What was typed cannot be meant.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    #[error("`{}` is not a directory", .0.display())]
+    NoDirectory(PathBuf),
+    #[error("failed to read `{}`", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Name(#[from] InvalidLayerName),
+    #[error("`--name` names one layer, but the configuration has {0}")]
+    NameOfMany(usize),
+    #[error("`{0}` is not a URL of a package index")]
+    IndexUrl(String),
+    #[error("no directory for the cache: neither LAYERWISE_CACHE_DIR nor HOME is set")]
+    NoCacheDir,
+}
+
+impl Explain for SettingsError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoDirectory(_) | Self::Read { .. } => Kind::Input,
+            Self::NoCacheDir => Kind::System,
+            _ => Kind::Usage,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NoDirectory(path) if path.is_file() => {
+                vec![format!("pass a file with `-r {}`", path.display())]
+            }
+            Self::Config(error) => error.hints(),
+            Self::Target(_) => vec!["`layerwise targets` lists the runtimes and architectures".to_owned()],
+            Self::NameOfMany(_) => vec!["pick layers with `--layer NAME`".to_owned()],
+            Self::IndexUrl(_) => vec!["write it as `https://host/simple`, or `name=https://host/simple`".to_owned()],
+            Self::NoCacheDir => vec!["pass `--cache-dir DIR`".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A project with its layers, flags and variables applied.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// Its directory, absolute.
+    pub(crate) dir: PathBuf,
+    /// What to make.
+    pub(crate) layers: Vec<LayerSpec>,
+    /// What is odd about the configuration.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What the flags of `build` and `lock` mean for the project in their directory. `lock` has no `build`.
+pub(crate) fn project(
+    input: &InputArgs,
+    build: Option<&BuildArgs>,
+    environment: &Environment,
+) -> Result<Project, SettingsError> {
+    let dir = if input.dir == Path::new(".") { environment.dir.clone() } else { environment.dir.join(&input.dir) };
+    if !dir.is_dir() {
+        return Err(SettingsError::NoDirectory(input.dir.clone()));
+    }
+    let config = config(&dir)?;
+    let given = !input.requirements.is_empty() || !input.packages.is_empty();
+    let mut layers = if given { vec![config.defaults.clone()] } else { config.select(&input.layers)? };
+    if given {
+        layers[0].input = InputSpec::Given {
+            files: input.requirements.iter().map(|file| environment.dir.join(file)).collect(),
+            packages: input.packages.clone(),
+        };
+    }
+    if let Some(name) = &input.name {
+        let name = name.parse()?;
+        match layers.as_mut_slice() {
+            [only] => only.name = name,
+            many => return Err(SettingsError::NameOfMany(many.len())),
+        }
+    }
+
+    let runtimes = first(&input.runtimes, || environment.list("LAYERWISE_RUNTIME"));
+    let runtimes = runtimes.iter().map(|name| Runtime::find(name)).collect::<Result<Vec<_>, _>>()?;
+    let architectures = first(&input.architectures, || environment.list("LAYERWISE_ARCHITECTURE"));
+    let architecture =
+        |name: &String| Architecture::parse(name).ok_or_else(|| TargetError::UnknownArchitecture(name.clone()));
+    let architectures = architectures.iter().map(architecture).collect::<Result<Vec<_>, _>>()?;
+    for layer in &mut layers {
+        if !runtimes.is_empty() {
+            layer.runtimes = unique(&runtimes);
+        }
+        if !architectures.is_empty() {
+            layer.architectures = unique(&architectures);
+        }
+        if !input.extras.is_empty() {
+            layer.extras = input.extras.iter().cloned().collect();
+        }
+        if !input.groups.is_empty() {
+            layer.groups = input.groups.iter().cloned().collect();
+        }
+        if let Some(build) = build {
+            apply(build, layer, environment)?;
+        }
+    }
+    Ok(Project { dir, layers, warnings: config.warnings })
+}
+
+fn apply(build: &BuildArgs, layer: &mut LayerSpec, environment: &Environment) -> Result<(), SettingsError> {
+    match build.layout {
+        Some(LayoutName::Python) => layer.assemble.layout = Layout::Python,
+        Some(LayoutName::SitePackages) => layer.assemble.layout = Layout::SitePackages,
+        None => {}
+    }
+    if !build.excludes.is_empty() {
+        layer.assemble.excludes.clone_from(&build.excludes);
+    }
+    layer.exclude_runtime_packages |= build.exclude_runtime_packages;
+    if let Some(output) = &build.output {
+        let is_directory = !output.is_empty() && environment.dir.join(output).is_dir() && !output.ends_with('/');
+        let text = if is_directory { format!("{output}/") } else { output.clone() };
+        layer.output = OutputTemplate::new(&environment.dir, &text)?;
+    }
+    Ok(())
+}
+
+/// The configuration of the project in `dir`.
+pub(crate) fn config(dir: &Path) -> Result<Config, SettingsError> {
+    let read = |name: &str| match fs_err::read_to_string(dir.join(name)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SettingsError::Read { path: dir.join(name), source }),
+    };
+    let (pyproject, layerwise) = (read("pyproject.toml")?, read("layerwise.toml")?);
+    let texts = Texts { pyproject: pyproject.as_deref(), layerwise: layerwise.as_deref() };
+    Ok(Config::read(texts, dir)?)
+}
+
+/// Where the cache is.
+pub(crate) fn cache_dir(flag: Option<&Path>, environment: &Environment) -> Result<PathBuf, SettingsError> {
+    let flag = flag.map(|dir| environment.dir.join(dir));
+    flag.or_else(|| environment.cache_dir()).ok_or(SettingsError::NoCacheDir)
+}
+
+/// Whether only the cache may be used.
+pub(crate) fn offline(flags: &IndexArgs, environment: &Environment) -> bool {
+    flags.offline || environment.yes("LAYERWISE_OFFLINE") || environment.yes("UV_OFFLINE")
+}
+
+/// Downloads at once.
+pub(crate) fn concurrency(environment: &Environment) -> usize {
+    let number = environment.text("UV_CONCURRENT_DOWNLOADS").and_then(|text| text.parse().ok());
+    number.unwrap_or(16).clamp(1, 256)
+}
+
+/// How long a server may stay silent.
+pub(crate) fn http_timeout(environment: &Environment) -> Duration {
+    let seconds = environment.text("UV_HTTP_TIMEOUT").and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(30).clamp(1, 3600))
+}
+
+/// The index options of the command line.
+pub(crate) fn indexes(flags: &IndexArgs, environment: &Environment) -> Result<IndexOptions, SettingsError> {
+    let default_index = flags.default_index.as_deref().map(index).transpose()?;
+    let extra = flags.indexes.iter().map(|text| index(text)).collect::<Result<_, _>>()?;
+    let find_links = flags.find_links.iter().map(|text| self::find_links(text, environment));
+    Ok(IndexOptions {
+        default_index,
+        extra,
+        find_links: find_links.collect(),
+        no_index: flags.no_index,
+        ..IndexOptions::default()
+    })
+}
+
+fn index(text: &str) -> Result<Index, SettingsError> {
+    // `name=https://…`, as uv has it; an `=` inside a URL comes after its colon.
+    let (name, url) = match text.split_once('=') {
+        Some((name, url)) if !name.contains(':') => (Some(name.to_owned()), url),
+        _ => (None, text),
+    };
+    let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https" | "file"));
+    // The text may hold a password: only what stands behind it is shown.
+    let shown = || text.rsplit_once('@').map_or(text, |(_, host)| host).to_owned();
+    let (url, credentials) = without_credentials(url.ok_or_else(|| SettingsError::IndexUrl(shown()))?);
+    Ok(Index { name, url, credentials, explicit: false })
+}
+
+fn find_links(text: &str, environment: &Environment) -> FindLinks {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => {
+            let (url, credentials) = without_credentials(url);
+            FindLinks::Page(url, credentials)
+        }
+        Ok(url) if url.scheme() == "file" => {
+            FindLinks::Dir(url.to_file_path().unwrap_or_else(|()| environment.dir.join(text)))
+        }
+        _ => FindLinks::Dir(environment.dir.join(text)),
+    }
+}
+
+fn without_credentials(mut url: Url) -> (Url, Option<Credentials>) {
+    let plain = |text: &str| {
+        let pairs = url::form_urlencoded::parse(text.as_bytes()).next().map(|(key, _)| key.into_owned());
+        pairs.unwrap_or_default()
+    };
+    // `+` is itself in a URL's user part, unlike in a form.
+    let decode = |text: &str| plain(&text.replace('+', "%2B"));
+    let username = decode(url.username());
+    let password = url.password().map(decode);
+    if username.is_empty() && password.is_none() {
+        return (url, None);
+    }
+    // These fail only for URLs that cannot have a user part, which this one has.
+    url.set_username("").ok();
+    url.set_password(None).ok();
+    (url, Some(Credentials { username, password: password.map(Secret::new) }))
+}
+
+/// The day of `now`, `YYYY-MM-DD` in UTC.
+///
+/// Source: the inverse of days-from-civil, <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
+pub(crate) fn day(now: SystemTime) -> String {
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let days = seconds / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn first(flags: &[String], otherwise: impl FnOnce() -> Vec<String>) -> Vec<String> {
+    if flags.is_empty() { otherwise() } else { flags.to_vec() }
+}
+
+fn unique<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
+    let mut kept = Vec::new();
+    for item in items {
+        if !kept.contains(item) {
+            kept.push(*item);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Command, parse};
+
+    fn project_of(line: &str, file: &str, variables: &[(&str, &str)]) -> Result<Vec<LayerSpec>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        fs_err::write(dir.path().join("layerwise.toml"), file).unwrap();
+        let words = ["layerwise", "build"].into_iter().chain(line.split_whitespace()).map(Into::into);
+        let Command::Build(build) = parse(words).unwrap().command else { panic!("not build") };
+        let environment = Environment::of(variables, dir.path());
+        let project = project(&build.input, Some(&build), &environment).map_err(|error| error.to_string())?;
+        Ok(project.layers)
+    }
+
+    #[track_caller]
+    fn runtimes(line: &str, file: &str, variables: &[(&str, &str)], expected: &[&str]) {
+        let layers = project_of(line, file, variables).unwrap();
+        let names: Vec<&str> = layers[0].runtimes.iter().map(|runtime| runtime.name.as_str()).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn flag_then_environment_then_file_then_default() {
+        let file = "runtime = 'python3.9'";
+        let variables = [("LAYERWISE_RUNTIME", "python3.10, python3.11")];
+        runtimes("--runtime 3.12 --runtime python3.12", file, &variables, &["python3.12"]);
+        runtimes("", file, &variables, &["python3.10", "python3.11"]);
+        runtimes("", file, &[], &["python3.9"]);
+        runtimes("", "", &[], &[]);
+    }
+
+    #[test]
+    fn flags_replace_what_the_file_says() {
+        let file = "runtime = 'python3.11'\nexclude = ['a']\n[layer.x]\nexclude = ['b']\n[layer.y]\n";
+        let layers = project_of("--exclude c --layout site-packages", file, &[]).unwrap();
+        assert_eq!(layers.len(), 2);
+        assert!(layers.iter().all(|layer| layer.assemble.excludes == ["c"]));
+        assert!(layers.iter().all(|layer| layer.assemble.layout == Layout::SitePackages));
+        let layers = project_of("-p requests -r a.txt --name z", file, &[]).unwrap();
+        assert_eq!((layers.len(), layers[0].name.as_str()), (1, "z"));
+        assert_eq!(layers[0].assemble.excludes, ["a"]);
+        assert!(
+            matches!(&layers[0].input, InputSpec::Given { files, packages } if files.len() == 1 && packages == &["requests"])
+        );
+        assert_eq!(project_of("--layer y", file, &[]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_meant() {
+        let named = "[layer.web]\n[layer.ml]\n";
+        let refused = |line: &str, file: &str| project_of(line, file, &[]).unwrap_err();
+        assert_eq!(refused("--layer wbe", named), "there is no layer `wbe`");
+        assert_eq!(refused("--name a", named), "`--name` names one layer, but the configuration has 2");
+        assert_eq!(refused("nowhere", ""), "`nowhere` is not a directory");
+        assert_eq!(refused("--arch mips", ""), "`mips` is not an architecture of AWS Lambda (x86_64, arm64)");
+        assert!(refused("--name a.b", "").contains("is not a layer name"));
+        assert!(refused("-o {x}.zip", "").contains("unknown placeholder `{x}`"));
+    }
+
+    #[test]
+    fn index_urls_lose_their_credentials() {
+        let found = index("corp=https://me%40x:p%2Bss+w@host/simple?a=b").unwrap();
+        assert_eq!((found.name.as_deref(), found.url.as_str()), (Some("corp"), "https://host/simple?a=b"));
+        let credentials = found.credentials.unwrap();
+        assert_eq!(credentials.username, "me@x");
+        assert_eq!(credentials.password.unwrap().expose(), "p+ss+w");
+        assert!(index("https://host/simple?a=b").unwrap().name.is_none());
+        let error = index("ftp://user:secret@host/").unwrap_err().to_string();
+        assert_eq!(error, "`host/` is not a URL of a package index");
+    }
+
+    #[test]
+    fn days() {
+        let at = |seconds| day(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01");
+        assert_eq!(at(951_782_400), "2000-02-29");
+        assert_eq!(at(1_795_478_400), "2026-11-24");
+        assert_eq!(at(4_107_542_399), "2100-02-28");
+        assert_eq!(at(4_107_542_400), "2100-03-01");
+    }
+}

@@ -1,0 +1,524 @@
+//! Summaries for people. They read well without colour; tables give way on narrow terminals.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
+use layerwise::model::{Lock, Note, Runtime, Target};
+use layerwise::pipeline::{Built, BuiltPackage, LockUse};
+
+/// How a stream is written to.
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    /// With colours.
+    pub(crate) color: bool,
+    /// Columns there are.
+    pub(crate) width: usize,
+    /// Every row of long tables (`-v`).
+    pub(crate) all: bool,
+    /// What paths are shown relative to.
+    pub(crate) dir: PathBuf,
+}
+
+impl Page {
+    #[cfg(test)]
+    pub(crate) fn plain(width: usize) -> Self {
+        Self { color: false, width, all: false, dir: PathBuf::from("/work") }
+    }
+
+    fn styled(&self, style: Style, text: &str) -> String {
+        if self.color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    pub(crate) fn bold(&self, text: &str) -> String {
+        self.styled(Style::new().bold(), text)
+    }
+
+    pub(crate) fn dim(&self, text: &str) -> String {
+        self.styled(Style::new().dimmed(), text)
+    }
+
+    pub(crate) fn red(&self, text: &str) -> String {
+        self.styled(AnsiColor::Red.on_default().bold(), text)
+    }
+
+    pub(crate) fn yellow(&self, text: &str) -> String {
+        self.styled(AnsiColor::Yellow.on_default().bold(), text)
+    }
+
+    pub(crate) fn green(&self, text: &str) -> String {
+        self.styled(AnsiColor::Green.on_default().bold(), text)
+    }
+
+    pub(crate) fn cyan(&self, text: &str) -> String {
+        self.styled(AnsiColor::Cyan.on_default().bold(), text)
+    }
+}
+
+/// More packages than this are not all shown without `-v`.
+const ROWS: usize = 30;
+
+/// What was built, as a person likes to read it.
+pub(crate) fn built(built: &Built, page: &Page) -> String {
+    let mut text = format!("{} for {}\n\n", page.bold(&built.name), page.bold(&built.target.to_string()));
+    text += &packages(built, page);
+    text += "\n";
+    let row = |name: &str, value: &str| format!("  {}{value}\n", page.dim(&format!("{name:<14}")));
+    let share = percent(built.unzipped_bytes, UNZIPPED_BYTES);
+    let unzipped = format!(
+        "{} in {}, {share} of Lambda's {}",
+        size(built.unzipped_bytes),
+        counted(built.files as u64, "file"),
+        size(UNZIPPED_BYTES)
+    );
+    text += &row("unzipped", &unzipped);
+    text += &row("zipped", &size(built.zipped_bytes));
+    text += &row("sha256", &built.sha256.to_string());
+    text += &row("CodeSha256", &built.sha256.base64());
+    text += &row("", &page.dim("(source_code_hash in Terraform)"));
+    text += &row("versions", lock_use(built.lock));
+    text += &row("time", &timings(built));
+    text += &format!("\n{} {}\n", page.green("built"), super::relative(&built.output, &page.dir));
+    text
+}
+
+/// Sentences about a good result.
+pub(crate) fn notes(built: &Built) -> Vec<String> {
+    let mut sentences: Vec<String> = built.notes.iter().map(note).collect();
+    if built.lock == LockUse::Stale {
+        sentences.push("the committed lock is of other inputs and was not used; `layerwise lock` renews it".to_owned());
+    }
+    if built.zipped_bytes > DIRECT_UPLOAD_BYTES {
+        sentences.push(format!(
+            "the zip is larger than {}, which Lambda takes directly: upload it through S3",
+            size(DIRECT_UPLOAD_BYTES)
+        ));
+    }
+    sentences
+}
+
+/// One surprising choice, as a sentence.
+pub(crate) fn note(note: &Note) -> String {
+    match note {
+        Note::PassedOver { name, taken, newest, reason, fits_runtime } => {
+            let available = fits_runtime.as_ref().map(|runtime| format!("; {newest} is available on {runtime}"));
+            format!("{name} {newest} skipped: {reason}; {taken} used{}", available.unwrap_or_default())
+        }
+        Note::PureFallback { name, version, reason } => {
+            format!("{name} {version} is the pure-Python wheel, though it has compiled ones: {reason}")
+        }
+        Note::Prerelease { name, version } => {
+            format!("{name} {version} is a pre-release: no stable release fits")
+        }
+    }
+}
+
+/// What to cut from an artifact that is too large: the largest packages, until the rest would fit.
+pub(crate) fn what_to_cut(unzipped_bytes: u64, packages: &[BuiltPackage]) -> String {
+    let excess = unzipped_bytes.saturating_sub(UNZIPPED_BYTES);
+    let (is, may_be) = (size(unzipped_bytes), size(UNZIPPED_BYTES));
+    let mut text = format!("  It is {is} and may be {may_be}: {} have to go. The largest packages:\n", size(excess));
+    let mut table = Table::new(&[Align::Left, Align::Left, Align::Right, Align::Right, Align::Left]);
+    let mut sum = 0;
+    for package in packages {
+        let enough_before = sum >= excess;
+        if enough_before && table.rows.len() >= 5 || table.rows.len() >= ROWS {
+            break;
+        }
+        sum += package.unzipped_bytes;
+        let mark = if sum >= excess && !enough_before { "fits without the packages down to here" } else { "" };
+        table.row(vec![
+            clip(&package.name, 40),
+            clip(&package.version, 20),
+            size(package.unzipped_bytes),
+            percent(package.unzipped_bytes, unzipped_bytes),
+            mark.to_owned(),
+        ]);
+    }
+    text += &table.render("    ", |_, line| line.to_owned());
+    text
+}
+
+fn packages(built: &Built, page: &Page) -> String {
+    let narrow = page.width < 64;
+    let mut columns = vec![Align::Left, Align::Left, Align::Right, Align::Right];
+    let mut header = vec!["package", "version", "unzipped", "share"];
+    if !narrow {
+        columns.extend([Align::Right, Align::Right]);
+        header.extend(["zipped", "share"]);
+    }
+    // What the other columns need at most: version, two sizes and two shares with their gaps.
+    let name_width = page.width.saturating_sub(if narrow { 36 } else { 52 }).clamp(10, 48);
+    let mut table = Table::new(&columns);
+    table.row(header.into_iter().map(str::to_owned).collect());
+    let shown = if page.all || built.packages.len() <= ROWS { built.packages.len() } else { ROWS - 5 };
+    let (large, small) = built.packages.split_at(shown);
+    let cells = |name: String, version: String, package: (u64, u64)| {
+        let mut cells = vec![name, version, size(package.0), percent(package.0, built.unzipped_bytes)];
+        if !narrow {
+            cells.extend([size(package.1), percent(package.1, built.zipped_bytes)]);
+        }
+        cells
+    };
+    for package in large {
+        let sizes = (package.unzipped_bytes, package.zipped_bytes);
+        table.row(cells(clip(&package.name, name_width), clip(&package.version, 16), sizes));
+    }
+    if !small.is_empty() {
+        let sum = |part: fn(&BuiltPackage) -> u64| small.iter().map(part).sum();
+        let sizes = (sum(|package| package.unzipped_bytes), sum(|package| package.zipped_bytes));
+        table.row(cells(format!("{} smaller ones", small.len()), "(-v: all)".to_owned(), sizes));
+    }
+    table.render("  ", |index, line| if index == 0 { page.dim(line) } else { line.to_owned() })
+}
+
+fn timings(built: &Built) -> String {
+    let timings = built.timings;
+    let parts = [
+        ("resolve", timings.resolve),
+        ("fetch", timings.fetch),
+        ("assemble", timings.assemble),
+        ("pack", timings.pack),
+    ];
+    let named: Vec<String> = parts.iter().map(|(name, time)| format!("{name} {}", seconds(*time))).collect();
+    let total: Duration = parts.iter().map(|(_, time)| *time).sum();
+    format!("{}: {}", seconds(total), named.join(", "))
+}
+
+const fn lock_use(lock: LockUse) -> &'static str {
+    match lock {
+        LockUse::Resolved => "resolved now; `layerwise lock` writes them down",
+        LockUse::Stale => "resolved now: the committed lock is of other inputs",
+        LockUse::Locked => "from the lock",
+    }
+}
+
+/// A table of the runtimes, for `layerwise targets`.
+pub(crate) fn targets(runtimes: &[Runtime], today: &str, page: &Page) -> String {
+    let narrow = page.width < 90;
+    let mut columns = vec![Align::Left, Align::Left, Align::Left, Align::Left];
+    let mut header = vec!["runtime", "status", "glibc", "deprecated"];
+    if !narrow {
+        columns.extend([Align::Left; 3]);
+        header.splice(2..2, ["system"]);
+        header.extend(["no updates", "architectures"]);
+    }
+    let mut table = Table::new(&columns);
+    table.row(header.into_iter().map(str::to_owned).collect());
+    for runtime in runtimes {
+        let day = |day: &Option<String>| day.clone().unwrap_or_else(|| "-".to_owned());
+        let mut cells = vec![
+            runtime.name.clone(),
+            status(runtime, today).to_owned(),
+            runtime.glibc.to_string(),
+            day(&runtime.deprecated),
+        ];
+        if !narrow {
+            cells.insert(2, runtime.os.clone());
+            let architectures: Vec<&str> =
+                runtime.architectures.iter().map(|architecture| architecture.aws()).collect();
+            cells.extend([day(&runtime.block_update), architectures.join(", ")]);
+        }
+        table.row(cells);
+    }
+    table.render("", |index, line| if index == 0 { page.dim(line) } else { line.to_owned() })
+}
+
+/// What each bucket of the cache holds, for `layerwise cache size`: name, files, bytes.
+pub(crate) fn cache(buckets: &[(&str, u64, u64)]) -> String {
+    let mut table = Table::new(&[Align::Left, Align::Right, Align::Right]);
+    for (name, files, bytes) in buckets {
+        table.row(vec![(*name).to_owned(), counted(*files, "file"), size(*bytes)]);
+    }
+    let sum = |part: fn(&(&str, u64, u64)) -> u64| buckets.iter().map(part).sum();
+    table.row(vec!["total".to_owned(), counted(sum(|bucket| bucket.1), "file"), size(sum(|bucket| bucket.2))]);
+    table.render("", |_, line| line.to_owned())
+}
+
+/// A resolution without an artifact, for `build --dry-run`.
+pub(crate) fn planned(layer: &str, target: &Target, lock: &Lock, page: &Page) -> String {
+    let mut table = Table::new(&[Align::Left, Align::Left, Align::Right]);
+    for pin in &lock.packages {
+        let bytes = pin.size.map(size).unwrap_or_default();
+        table.row(vec![pin.name.to_string(), pin.version.to_string(), bytes]);
+    }
+    let table = table.render("  ", |_, line| line.to_owned());
+    let count = counted(lock.packages.len() as u64, "package");
+    format!("{} for {}: {count}\n\n{table}", page.bold(layer), page.bold(&target.to_string()))
+}
+
+/// What AWS and layerwise make of a runtime on `today`.
+pub(crate) fn status(runtime: &Runtime, today: &str) -> &'static str {
+    let past = |day: &Option<String>| day.as_ref().is_some_and(|day| today >= day.as_str());
+    if runtime.blocked.is_some() || past(&runtime.block_update) {
+        "blocked"
+    } else if runtime.preview {
+        "preview"
+    } else if past(&runtime.deprecated) {
+        "deprecated"
+    } else {
+        "current"
+    }
+}
+
+/// `1 file`, `2,648 files`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(number))
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `38.1 MiB`: AWS's limits are round in these units.
+pub(crate) fn size(bytes: u64) -> String {
+    const KIB: u64 = 1024;
+    const MIB: u64 = KIB * 1024;
+    const GIB: u64 = MIB * 1024;
+    let (unit, name) = match bytes {
+        GIB.. => (GIB, "GiB"),
+        MIB.. => (MIB, "MiB"),
+        KIB.. => (KIB, "KiB"),
+        _ => return format!("{bytes} B"),
+    };
+    // Whole arithmetic: tenths, rounded down, so that nothing beyond a limit looks as if it were at it.
+    format!("{}.{} {name}", bytes / unit, (bytes % unit) * 10 / unit)
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    let tenths = u128::from(part) * 1000 / u128::from(whole.max(1));
+    if tenths < 100 { format!("{}.{}%", tenths / 10, tenths % 10) } else { format!("{}%", tenths / 10) }
+}
+
+fn seconds(time: Duration) -> String {
+    let millis = time.as_millis();
+    if millis < 1000 { format!("{millis} ms") } else { format!("{:.1} s", time.as_secs_f64()) }
+}
+
+fn clip(text: &str, width: usize) -> String {
+    // Names and versions are ASCII by their grammar.
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width - 1).collect();
+    kept + "…"
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Align {
+    Left,
+    Right,
+}
+
+struct Table<'a> {
+    columns: &'a [Align],
+    rows: Vec<Vec<String>>,
+}
+
+impl<'a> Table<'a> {
+    fn new(columns: &'a [Align]) -> Self {
+        Self { columns, rows: Vec::new() }
+    }
+
+    fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// One line for each row; `style` gets the line's number and its text.
+    fn render(&self, indent: &str, style: impl Fn(usize, &str) -> String) -> String {
+        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let mut text = String::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            let cells = row.iter().zip(&widths).zip(self.columns).map(|((cell, width), align)| match align {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
+            });
+            let line = cells.collect::<Vec<_>>().join("  ");
+            text += &format!("{indent}{}\n", style(index, line.trim_end()));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use layerwise::model::Sha256;
+    use layerwise::pipeline::Timings;
+
+    pub(crate) fn sample(sizes: &[(&str, &str, u64)]) -> Built {
+        let package = |(name, version, unzipped): &(&str, &str, u64)| BuiltPackage {
+            name: (*name).to_owned(),
+            version: (*version).to_owned(),
+            wheel: format!("{name}-{version}-py3-none-any.whl"),
+            sha256: Sha256::of(name.as_bytes()),
+            unzipped_bytes: *unzipped,
+            zipped_bytes: unzipped / 3,
+        };
+        let packages: Vec<BuiltPackage> = sizes.iter().map(package).collect();
+        Built {
+            name: "document-processor".to_owned(),
+            target: Target::new("python3.11", "x86_64", "2026-11-24").unwrap(),
+            output: PathBuf::from("/work/dist/document-processor-python3.11-x86_64.zip"),
+            sha256: Sha256::of(b"zip"),
+            zipped_bytes: packages.iter().map(|package| package.zipped_bytes).sum(),
+            unzipped_bytes: packages.iter().map(|package| package.unzipped_bytes).sum(),
+            files: 2648,
+            packages,
+            notes: vec![Note::PassedOver {
+                name: "tiktoken".parse().unwrap(),
+                taken: "0.11.0".to_owned(),
+                newest: "0.14.0".to_owned(),
+                reason: "its cp311 wheels need glibc 2.28, python3.11 has 2.26".to_owned(),
+                fits_runtime: Some("python3.12".to_owned()),
+            }],
+            lock: LockUse::Resolved,
+            timings: Timings {
+                resolve: Duration::from_millis(640),
+                fetch: Duration::from_millis(1200),
+                assemble: Duration::from_millis(9),
+                pack: Duration::from_millis(70),
+            },
+        }
+    }
+
+    const SEED: &[(&str, &str, u64)] = &[
+        ("botocore", "1.34.162", 82_000_000),
+        ("cryptography", "45.0.1", 11_000_000),
+        ("typing-extensions-with-a-very-long-name-that-does-not-fit", "4.12.2", 120_000),
+        ("six", "1.17.0", 900),
+    ];
+
+    #[test]
+    fn a_summary() {
+        insta::assert_snapshot!(built(&sample(SEED), &Page::plain(80)), @r#"
+            document-processor for python3.11 x86_64
+
+              package                       version    unzipped  share    zipped  share
+              botocore                      1.34.162   78.2 MiB    88%  26.0 MiB    88%
+              cryptography                  45.0.1     10.4 MiB    11%   3.4 MiB    11%
+              typing-extensions-with-a-ve…  4.12.2    117.1 KiB   0.1%  39.0 KiB   0.1%
+              six                           1.17.0        900 B   0.0%     300 B   0.0%
+
+              unzipped      88.8 MiB in 2,648 files, 35% of Lambda's 250.0 MiB
+              zipped        29.6 MiB
+              sha256        4a70fe9aa6436e02c2dea340fbd1e352e4ef2d8ce6ca52ad25d4b95471fc8bf2
+              CodeSha256    SnD+mqZDbgLC3qNA+9HjUuTvLYzmylKtJdS5VHH8i/I=
+                            (source_code_hash in Terraform)
+              versions      resolved now; `layerwise lock` writes them down
+              time          1.9 s: resolve 640 ms, fetch 1.2 s, assemble 9 ms, pack 70 ms
+
+            built dist/document-processor-python3.11-x86_64.zip
+        "#);
+    }
+
+    #[test]
+    fn a_summary_on_a_narrow_terminal() {
+        let text = built(&sample(SEED), &Page::plain(50));
+        let table: Vec<&str> = text.lines().skip(2).take(5).collect();
+        assert!(table.iter().all(|line| line.chars().count() <= 50), "{table:#?}");
+        insta::assert_snapshot!(table.join("\n"), @r#"
+            package         version    unzipped  share
+            botocore        1.34.162   78.2 MiB    88%
+            cryptography    45.0.1     10.4 MiB    11%
+            typing-extens…  4.12.2    117.1 KiB   0.1%
+            six             1.17.0        900 B   0.0%
+        "#);
+    }
+
+    #[test]
+    fn many_packages_are_summed_up_unless_all_are_wanted() {
+        let sizes: Vec<(&str, &str, u64)> = (0..40).map(|_| ("a", "1", 1 << 20)).collect();
+        let text = built(&sample(&sizes), &Page::plain(80));
+        assert!(text.contains("15 smaller ones  (-v: all)  15.0 MiB    37%    4.9 MiB    37%"), "{text}");
+        let text = built(&sample(&sizes), &Page { all: true, ..Page::plain(80) });
+        assert_eq!(text.matches("1.0 MiB").count(), 40);
+    }
+
+    #[test]
+    fn sentences() {
+        let mut built = sample(SEED);
+        built.zipped_bytes = DIRECT_UPLOAD_BYTES + 1;
+        built.notes.push(Note::PureFallback {
+            name: "msgpack".parse().unwrap(),
+            version: "1.0".to_owned(),
+            reason: "its cp311 wheels are for macOS only".to_owned(),
+        });
+        built.notes.push(Note::Prerelease { name: "x".parse().unwrap(), version: "1.0rc1".to_owned() });
+        built.lock = LockUse::Stale;
+        insta::assert_snapshot!(notes(&built).join("\n"), @r#"
+            tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12
+            msgpack 1.0 is the pure-Python wheel, though it has compiled ones: its cp311 wheels are for macOS only
+            x 1.0rc1 is a pre-release: no stable release fits
+            the committed lock is of other inputs and was not used; `layerwise lock` renews it
+            the zip is larger than 50.0 MiB, which Lambda takes directly: upload it through S3
+        "#);
+    }
+
+    #[test]
+    fn what_to_cut_stops_where_it_fits() {
+        let sizes = [
+            ("pyarrow", "18.0.0", 140_000_000),
+            ("scipy", "1.14.1", 100_000_000),
+            ("pandas", "2.2.3", 60_000_000),
+            ("numpy", "2.1.3", 50_000_000),
+            ("pytz", "2024.2", 1_000_000),
+            ("six", "1.17.0", 40_000),
+        ];
+        let built = sample(&sizes);
+        insta::assert_snapshot!(what_to_cut(built.unzipped_bytes, &built.packages), @r#"
+            It is 334.7 MiB and may be 250.0 MiB: 84.7 MiB have to go. The largest packages:
+              pyarrow  18.0.0  133.5 MiB   39%  fits without the packages down to here
+              scipy    1.14.1   95.3 MiB   28%
+              pandas   2.2.3    57.2 MiB   17%
+              numpy    2.1.3    47.6 MiB   14%
+              pytz     2024.2  976.5 KiB  0.2%
+        "#);
+    }
+
+    #[test]
+    fn the_runtimes() {
+        insta::assert_snapshot!(targets(Runtime::all(), "2026-11-24", &Page::plain(100)), @r#"
+            runtime     status      system             glibc  deprecated  no updates  architectures
+            python3.7   blocked     Amazon Linux 2     2.26   2023-12-04  -
+            python3.8   blocked     Amazon Linux 2     2.26   2024-10-14  2027-03-03  x86_64, arm64
+            python3.9   deprecated  Amazon Linux 2     2.26   2025-12-15  2027-03-03  x86_64, arm64
+            python3.10  deprecated  Amazon Linux 2     2.26   2026-10-31  2027-03-03  x86_64, arm64
+            python3.11  current     Amazon Linux 2     2.26   2027-06-30  2027-08-31  x86_64, arm64
+            python3.12  current     Amazon Linux 2023  2.34   2028-10-31  2029-01-10  x86_64, arm64
+            python3.13  current     Amazon Linux 2023  2.34   2029-06-30  2029-08-31  x86_64, arm64
+            python3.14  current     Amazon Linux 2023  2.34   2029-06-30  2029-08-31  x86_64, arm64
+            python3.15  preview     Amazon Linux 2023  2.34   -           -           x86_64, arm64
+        "#);
+    }
+
+    #[test]
+    fn numbers() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (UNZIPPED_BYTES, "250.0 MiB"),
+            (UNZIPPED_BYTES - 1, "249.9 MiB"),
+            (5 << 30, "5.0 GiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+        assert_eq!(percent(0, 0), "0.0%");
+        assert_eq!(percent(99, 1000), "9.9%");
+        assert_eq!(percent(u64::MAX, u64::MAX), "100%");
+        assert_eq!(counted(1, "file"), "1 file");
+        assert_eq!(counted(1_234_567, "file"), "1,234,567 files");
+    }
+}

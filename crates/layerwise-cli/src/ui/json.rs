@@ -1,0 +1,288 @@
+//! Documents for programs: one on stdout, described in `docs/json.md`. Additions keep the version; anything else
+//! raises it.
+
+use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
+use layerwise::model::{Lock, Note, Runtime, Target};
+use layerwise::pipeline::{Built, LockUse};
+use serde_json::{Value, json};
+
+use super::error::Failure;
+use super::human;
+
+const VERSION: u32 = 1;
+
+/// One artifact of the matrix and what became of it.
+pub(crate) struct Row {
+    pub(crate) layer: String,
+    pub(crate) target: Target,
+    pub(crate) result: Result<Value, Failure>,
+}
+
+/// The document of `build` and `lock`.
+pub(crate) fn matrix(command: &str, rows: &[Row], warnings: &[String]) -> String {
+    let layers = rows.iter().map(|row| {
+        let mut value = json!({
+            "name": row.layer,
+            "runtime": row.target.runtime.name,
+            "architecture": row.target.architecture.aws(),
+            "ok": row.result.is_ok(),
+        });
+        match &row.result {
+            Ok(Value::Object(fields)) => {
+                for (key, field) in fields {
+                    value[key] = field.clone();
+                }
+            }
+            Ok(_) => {}
+            Err(failure) => value["error"] = error(failure),
+        }
+        value
+    });
+    let layers: Vec<Value> = layers.collect();
+    let first = rows.iter().find_map(|row| row.result.as_ref().err());
+    let mut document = json!({
+        "version": VERSION,
+        "command": command,
+        "ok": first.is_none(),
+        "layers": layers,
+        "warnings": warnings,
+    });
+    if let Some(failure) = first {
+        document["error"] = error(failure);
+    }
+    print(&document)
+}
+
+/// The document of a command that failed before there was a matrix.
+pub(crate) fn failed(command: &str, failure: &Failure, warnings: &[String]) -> String {
+    print(&json!({
+        "version": VERSION,
+        "command": command,
+        "ok": false,
+        "layers": [],
+        "warnings": warnings,
+        "error": error(failure),
+    }))
+}
+
+fn error(failure: &Failure) -> Value {
+    json!({
+        "kind": failure.code().word(),
+        "exit_code": failure.code().number(),
+        "message": failure.message,
+        "causes": failure.causes,
+        "hints": failure.hints,
+    })
+}
+
+/// A finished artifact.
+pub(crate) fn built(built: &Built) -> Value {
+    let packages = built.packages.iter().map(|package| {
+        json!({
+            "name": package.name,
+            "version": package.version,
+            "wheel": package.wheel,
+            "sha256": package.sha256,
+            "unzipped_bytes": package.unzipped_bytes,
+            "zipped_bytes": package.zipped_bytes,
+        })
+    });
+    let timings = built.timings;
+    json!({
+        "path": built.output,
+        "sha256": built.sha256,
+        "code_sha256": built.sha256.base64(),
+        "zipped_bytes": built.zipped_bytes,
+        "unzipped_bytes": built.unzipped_bytes,
+        "limits": { "unzipped_bytes": UNZIPPED_BYTES, "direct_upload_bytes": DIRECT_UPLOAD_BYTES },
+        "needs_s3": built.zipped_bytes > DIRECT_UPLOAD_BYTES,
+        "files": built.files,
+        "packages": packages.collect::<Vec<_>>(),
+        "notes": notes(&built.notes),
+        "lock": lock_use(built.lock),
+        "seconds": {
+            "resolve": timings.resolve.as_secs_f64(),
+            "fetch": timings.fetch.as_secs_f64(),
+            "assemble": timings.assemble.as_secs_f64(),
+            "pack": timings.pack.as_secs_f64(),
+        },
+    })
+}
+
+/// A resolution without an artifact (`--dry-run`).
+pub(crate) fn planned(lock: &Lock, from: LockUse) -> Value {
+    let packages = lock.packages.iter().map(|pin| {
+        json!({
+            "name": pin.name,
+            "version": pin.version.to_string(),
+            "wheel": pin.wheel.text,
+            "sha256": pin.sha256,
+            "wheel_bytes": pin.size,
+        })
+    });
+    json!({
+        "dry_run": true,
+        "packages": packages.collect::<Vec<_>>(),
+        "notes": notes(&lock.notes),
+        "lock": lock_use(from),
+    })
+}
+
+/// Each with its data and its sentence.
+pub(crate) fn notes(notes: &[Note]) -> Vec<Value> {
+    let value = |note: &Note| {
+        let mut value = json!({ "text": human::note(note) });
+        // The lock file has these in TOML's style, `fits-runtime`; here every key has underscores.
+        if let Ok(Value::Object(fields)) = serde_json::to_value(note) {
+            for (key, field) in fields {
+                value[key.replace('-', "_")] = field;
+            }
+        }
+        value
+    };
+    notes.iter().map(value).collect()
+}
+
+const fn lock_use(lock: LockUse) -> &'static str {
+    match lock {
+        LockUse::Resolved => "resolved",
+        LockUse::Stale => "stale",
+        LockUse::Locked => "locked",
+    }
+}
+
+/// The document of `targets`.
+pub(crate) fn targets(runtimes: &[Runtime], today: &str) -> String {
+    let runtimes = runtimes.iter().map(|runtime| {
+        json!({
+            "runtime": runtime.name,
+            "status": human::status(runtime, today),
+            "os": runtime.os,
+            "glibc": runtime.glibc.to_string(),
+            "architectures": runtime.architectures.iter().map(|architecture| architecture.aws()).collect::<Vec<_>>(),
+            "blocked": runtime.blocked,
+            "deprecated": runtime.deprecated,
+            "block_create": runtime.block_create,
+            "block_update": runtime.block_update,
+        })
+    });
+    print(&json!({ "version": VERSION, "runtimes": runtimes.collect::<Vec<_>>() }))
+}
+
+/// The document of `cache size`.
+pub(crate) fn cache(dir: &std::path::Path, buckets: &[(&str, u64, u64)]) -> String {
+    let buckets: Vec<Value> =
+        buckets.iter().map(|(name, files, bytes)| json!({ "name": name, "files": files, "bytes": bytes })).collect();
+    print(&json!({ "version": VERSION, "dir": dir, "buckets": buckets }))
+}
+
+fn print(document: &Value) -> String {
+    format!("{document:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use layerwise::error::Kind;
+
+    #[test]
+    fn one_artifact_made_and_one_failed() {
+        let sample = human::tests::sample(&[("six", "1.17.0", 900)]);
+        let failure = Failure {
+            kind: Kind::Network,
+            message: "failed to download `six`".to_owned(),
+            causes: vec!["the server answered 500".to_owned()],
+            hints: vec!["try again later".to_owned()],
+            details: None,
+        };
+        let rows = [
+            Row { layer: "a".to_owned(), target: sample.target, result: Ok(built(&sample)) },
+            Row { layer: "b".to_owned(), target: sample.target, result: Err(failure) },
+        ];
+        insta::assert_snapshot!(matrix("build", &rows, &["odd".to_owned()]), @r#"
+            {
+              "command": "build",
+              "error": {
+                "causes": [
+                  "the server answered 500"
+                ],
+                "exit_code": 5,
+                "hints": [
+                  "try again later"
+                ],
+                "kind": "network",
+                "message": "failed to download `six`"
+              },
+              "layers": [
+                {
+                  "architecture": "x86_64",
+                  "code_sha256": "SnD+mqZDbgLC3qNA+9HjUuTvLYzmylKtJdS5VHH8i/I=",
+                  "files": 2648,
+                  "limits": {
+                    "direct_upload_bytes": 52428800,
+                    "unzipped_bytes": 262144000
+                  },
+                  "lock": "resolved",
+                  "name": "a",
+                  "needs_s3": false,
+                  "notes": [
+                    {
+                      "fits_runtime": "python3.12",
+                      "kind": "passed-over",
+                      "name": "tiktoken",
+                      "newest": "0.14.0",
+                      "reason": "its cp311 wheels need glibc 2.28, python3.11 has 2.26",
+                      "taken": "0.11.0",
+                      "text": "tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12"
+                    }
+                  ],
+                  "ok": true,
+                  "packages": [
+                    {
+                      "name": "six",
+                      "sha256": "44778d82365e4af681c40d5f0eef5cf6f5899d3f0ac335050a7ed6779cf3f674",
+                      "unzipped_bytes": 900,
+                      "version": "1.17.0",
+                      "wheel": "six-1.17.0-py3-none-any.whl",
+                      "zipped_bytes": 300
+                    }
+                  ],
+                  "path": "/work/dist/document-processor-python3.11-x86_64.zip",
+                  "runtime": "python3.11",
+                  "seconds": {
+                    "assemble": 0.009,
+                    "fetch": 1.2,
+                    "pack": 0.07,
+                    "resolve": 0.64
+                  },
+                  "sha256": "4a70fe9aa6436e02c2dea340fbd1e352e4ef2d8ce6ca52ad25d4b95471fc8bf2",
+                  "unzipped_bytes": 900,
+                  "zipped_bytes": 300
+                },
+                {
+                  "architecture": "x86_64",
+                  "error": {
+                    "causes": [
+                      "the server answered 500"
+                    ],
+                    "exit_code": 5,
+                    "hints": [
+                      "try again later"
+                    ],
+                    "kind": "network",
+                    "message": "failed to download `six`"
+                  },
+                  "name": "b",
+                  "ok": false,
+                  "runtime": "python3.11"
+                }
+              ],
+              "ok": false,
+              "version": 1,
+              "warnings": [
+                "odd"
+              ]
+            }
+        "#);
+    }
+}

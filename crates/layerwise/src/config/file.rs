@@ -1,0 +1,91 @@
+//! The shape of `layerwise.toml` and of `[tool.layerwise]`: what may stand there, not yet what it means.
+//!
+//! The doc comments of this file are the descriptions in `schema/layerwise.schema.json`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// Configuration of layerwise: `layerwise.toml`, or `[tool.layerwise]` in `pyproject.toml`.
+///
+/// Keys outside of `[layer.NAME]` are the defaults of every layer. Without any `[layer.NAME]` there is one layer,
+/// named after the project.
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(title = "layerwise")]
+#[expect(dead_code, reason = "only the schema is made from it: flattening would lose the spans of values")]
+pub(super) struct File {
+    #[serde(flatten)]
+    defaults: Table,
+    /// The layers, by name: 1 to 140 ASCII letters, digits, `-` and `_`.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,140}$" }))]
+    layer: BTreeMap<String, Table>,
+}
+
+/// One layer, or the defaults of all.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Table {
+    /// Requirements files, relative to the project's directory. Without `requirements`, `packages` and `project`,
+    /// the dependency file is found in the project's directory.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) requirements: Option<Spanned<Vec<String>>>,
+    /// Requirements in the words of PEP 508: `requests>=2`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) packages: Option<Spanned<Vec<String>>>,
+    /// A directory whose dependency file is to be used, relative to the project's directory.
+    #[schemars(with = "Option<String>")]
+    pub(super) project: Option<Spanned<String>>,
+    /// Extras of the project to include.
+    pub(super) extras: Option<Vec<String>>,
+    /// Dependency groups (PEP 735) of the project to include.
+    pub(super) groups: Option<Vec<String>>,
+    /// The Lambda runtime: `python3.13`.
+    #[schemars(with = "Option<String>")]
+    pub(super) runtime: Option<Spanned<String>>,
+    /// Several Lambda runtimes; one artifact is made for each.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) runtimes: Option<Spanned<Vec<Spanned<String>>>>,
+    /// The architecture: `x86_64` (the default) or `arm64`.
+    #[schemars(with = "Option<ArchitectureName>")]
+    pub(super) architecture: Option<Spanned<String>>,
+    /// Several architectures; one artifact is made for each.
+    #[schemars(with = "Option<Vec<ArchitectureName>>")]
+    pub(super) architectures: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Where packages stand inside the artifact.
+    pub(super) layout: Option<LayoutName>,
+    /// Glob patterns of paths to leave out, relative to the packages' root: `**/tests/**`.
+    pub(super) exclude: Option<Vec<String>>,
+    /// Leave out the AWS SDK packages that the runtime brings, as a whole.
+    pub(super) exclude_runtime_packages: Option<bool>,
+    /// Where the zip goes, relative to the project's directory; `{name}`, `{runtime}` and `{architecture}` are
+    /// replaced. The default is `dist/{name}-{runtime}-{architecture}.zip`.
+    #[schemars(with = "Option<String>")]
+    pub(super) output: Option<Spanned<String>>,
+}
+
+/// Where packages stand.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum LayoutName {
+    /// `python/`: any minor version of the runtime finds it.
+    Python,
+    /// `python/lib/python3.X/site-packages`: only that minor version finds it.
+    SitePackages,
+}
+
+/// An architecture in AWS's words.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only the schema is made from it: names are checked against the data, with a position")]
+pub(super) enum ArchitectureName {
+    /// 64-bit Intel and AMD.
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// 64-bit Arm (Graviton).
+    #[serde(rename = "arm64")]
+    Arm64,
+}
