@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 
 mod bench;
 mod check;
+mod survey;
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "bench" => bench::run(&rest),
         "check" => check::run(&rest),
+        "survey" => survey::run(&rest),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -28,6 +30,7 @@ const USAGE: &str = "usage: cargo xtask <command>
 
   bench [--runs N] [--cold-build]   layerwise against what people use instead; writes docs/benchmarks.md
   check [--fast]   all that CI runs: format, clippy, tests, docs, generated files
+  survey [NAME…]   compare the versions layerwise takes with those told straight from the index; writes docs/survey.md
 ";
 
 /// The workspace's root.
