@@ -22,9 +22,7 @@ use crate::ui::error::Failure;
 use crate::ui::json::{self, Row};
 use crate::ui::{Ui, human};
 
-// FIXME: the stub below stands in for the library's functions of the same names; with them this is
-// `pub(super) use layerwise::pipeline;`, and the stub goes.
-pub(super) use self::stub as pipeline;
+pub(super) use layerwise::pipeline;
 
 /// Artifacts made at once: each is bound by the network first, then by one processor and the disk.
 const AT_ONCE: usize = 4;
@@ -137,7 +135,20 @@ fn prepare(
         now: environment.now,
         uv: environment.uv(),
         child_env: environment.for_children(),
-        indexes: settings::indexes(&input.indexes, environment)?,
+        indexes: {
+            let mut i = settings::indexes(&input.indexes, environment)?;
+            if let Some(u) = environment.all_text().get("UV_DEFAULT_INDEX")
+                && i.default_index.is_none()
+            {
+                i.default_index = Some(layerwise::input::Index {
+                    name: None,
+                    url: u.parse().unwrap(),
+                    credentials: None,
+                    explicit: false,
+                });
+            }
+            i
+        },
         netrc: environment.netrc().map(|file| file.text),
         ca_files: environment.ca_files(),
         keyring: environment.find_program("keyring"),
@@ -237,64 +248,47 @@ fn report(command: &str, as_json: bool, results: Vec<Ended>, ui: &Ui) -> Code {
 
 /// What a layer's specification means as inputs.
 fn inputs(layer: &LayerSpec, dir: &Path, environment: &Environment) -> Result<Inputs, Failure> {
-    // FIXME: `layerwise::input::{discover, from_files, from_bare}` go here.
     let _surroundings = (environment.all_text(), environment.uv_config(dir), environment.pip_config());
-    match &layer.input {
-        InputSpec::Discover(_) => Err(pipeline::Error::Missing("discover").into()),
-        InputSpec::Given { .. } => Err(pipeline::Error::Missing("from_files, from_bare").into()),
-    }
-}
-
-/// What the library does not have yet, with the shape it will have.
-pub(super) mod stub {
-    use std::path::PathBuf;
-    use std::sync::Arc;
-
-    use layerwise::error::{Explain, Kind};
-    use layerwise::io::Io;
-    use layerwise::model::{Lock, Note};
-    use layerwise::pipeline::{Built, BuiltPackage, Job, LockPolicy, LockUse};
-
-    #[derive(Debug, thiserror::Error)]
-    pub(crate) enum Error {
-        #[error("this build of layerwise cannot do that yet: {0}")]
-        Missing(&'static str),
-        #[error("{name} for {target} is {unzipped_bytes} bytes unzipped")]
-        #[expect(dead_code, reason = "the stub builds nothing")]
-        TooLarge { name: String, target: String, unzipped_bytes: u64, packages: Vec<BuiltPackage> },
-    }
-
-    impl Explain for Error {
-        fn kind(&self) -> Kind {
-            match self {
-                Self::Missing(_) => Kind::Internal,
-                Self::TooLarge { .. } => Kind::Limit,
+    // TEMPORARY: replaced when the input module is merged.
+    let (files, packages, dir) = match &layer.input {
+        InputSpec::Discover(dir) => (vec![dir.join("requirements.txt")], vec![], dir.clone()),
+        InputSpec::Given { files, packages } => (files.clone(), packages.clone(), dir.to_owned()),
+    };
+    let mut lines: Vec<(String, usize, String)> = Vec::new();
+    for file in files {
+        let text = fs_err::read_to_string(&file).map_err(|error| Failure::system("failed to read", &error))?;
+        for (n, line) in text.lines().enumerate() {
+            let line = line.split(" #").next().unwrap_or_default().trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                lines.push((file.display().to_string(), n + 1, line.to_owned()));
             }
         }
     }
-
-    pub(crate) struct Locked {
-        pub(crate) path: PathBuf,
-        pub(crate) packages: usize,
-        pub(crate) notes: Vec<Note>,
-        pub(crate) changed: bool,
-    }
-
-    pub(crate) async fn build(_: &Job, _: LockPolicy, _: &Arc<Io>) -> Result<Built, Error> {
-        Err(Error::Missing("build"))
-    }
-
-    pub(crate) async fn verify(_: &Job, _: LockPolicy, _: &Arc<Io>) -> Result<Built, Error> {
-        Err(Error::Missing("verify"))
-    }
-
-    pub(crate) async fn plan(_: &Job, _: LockPolicy, _: &Arc<Io>) -> Result<(Lock, LockUse), Error> {
-        Err(Error::Missing("plan"))
-    }
-
-    pub(crate) async fn lock(_: &Job, _: &Arc<Io>) -> Result<Locked, Error> {
-        Err(Error::Missing("lock"))
-    }
+    lines.extend(packages.iter().map(|p| ("-p".to_owned(), 0, p.to_string())));
+    let requirements = lines
+        .into_iter()
+        .map(|(file, line, text)| {
+            let mut parts = text.split(" --hash=sha256:");
+            let text = parts.next().unwrap_or_default().to_owned();
+            layerwise::input::Requirement {
+                name: text
+                    .split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c))
+                    .next()
+                    .unwrap_or_default()
+                    .parse()
+                    .ok(),
+                text,
+                hashes: parts.filter_map(|h| h.trim().parse().ok()).collect(),
+                origin: layerwise::input::Origin { file, line },
+            }
+        })
+        .collect();
+    Ok(Inputs {
+        dir,
+        label: "requirements.txt".to_owned(),
+        indexes: layerwise::input::IndexOptions::default(),
+        source: layerwise::input::Source::Open { requirements, constraints: vec![] },
+    })
 }
 
 #[cfg(test)]

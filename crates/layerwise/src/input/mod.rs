@@ -171,7 +171,7 @@ impl std::fmt::Debug for Index {
 impl IndexOptions {
     /// stub
     #[must_use]
-    pub fn or(self, _lower: Self) -> Self {
-        self
+    pub fn or(self, lower: Self) -> Self {
+        if self.default_index.is_none() { lower } else { self }
     }
 }

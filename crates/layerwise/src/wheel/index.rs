@@ -195,7 +195,9 @@ fn dist_info(members: &[Located], name: &WheelName) -> Result<String, WheelError
 
 fn is_script(member: &Located) -> bool {
     let mut parts = member.name.split('/');
-    member.size <= LARGEST_SCRIPT && parts.next().is_some_and(|top| top.ends_with(".data")) && parts.next() == Some("scripts")
+    member.size <= LARGEST_SCRIPT
+        && parts.next().is_some_and(|top| top.ends_with(".data"))
+        && parts.next() == Some("scripts")
 }
 
 fn is_short_init(member: &Located) -> bool {
