@@ -330,6 +330,8 @@ fn stand_in(dir: &Path) -> std::io::Result<Option<PathBuf>> {
         "stdlib": place, "extension_suffixes": [".so"], "standalone": false, "scheme": scheme, "virtualenv": scheme,
         "os": { "name": "manylinux", "major": 2, "minor": 17 }, "arch": "x86_64",
         "manylinux_compatible": true, "gil_disabled": false, "debug_enabled": false, "pointer_size": "64",
+        // Wanted since uv 0.13; older ones do not look at it.
+        "cpu_info": { "unavailable": "this is no interpreter" },
     });
     let answer = answer.to_string();
     if answer.contains('\'') {
