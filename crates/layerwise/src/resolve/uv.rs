@@ -224,6 +224,9 @@ impl Uv {
         command.env("NO_PROXY", &no_proxy).env("no_proxy", &no_proxy);
         command.env("UV_NO_CONFIG", "1").env("UV_NO_PROGRESS", "1").env("NO_COLOR", "1");
         command.env("UV_CACHE_DIR", io.cache.bucket(Bucket::Uv));
+        // The view answers when the real index has: after all our tries, each of which may take the whole timeout.
+        let patience = io.settings.http_timeout.as_secs() * 5 + 60;
+        command.env("UV_HTTP_TIMEOUT", patience.to_string());
         command
     }
 
