@@ -23,6 +23,9 @@ fn words(line: &str) -> Vec<String> {
 /// A project that builds one layer of a few kinds of files.
 const BUILD: &str = "build -p alpha --runtime python3.13 --name demo -o demo.zip";
 
+/// Writes the lock that [`BUILD`] uses.
+const LOCK: &str = "lock -p alpha --runtime python3.13 --name demo";
+
 /// What [`BUILD`] asks for: `alpha`, which requires `beta`.
 fn demo() -> Index {
     Index::new().wheel(alpha()).wheel(beta())
