@@ -283,6 +283,28 @@ impl Listed {
     }
 }
 
+/// The unpacked bytes of a member, from the bytes of the archive that begin with its local header. At most `limit`
+/// bytes; the CRC-32 is compared.
+pub fn unpack(entry: &Listed, bytes: &[u8], limit: u64) -> Result<Vec<u8>, ZipError> {
+    let damaged = || entry.error("is damaged");
+    if bytes.len() < 30 || !bytes.starts_with(b"PK\x03\x04") || entry.size > limit {
+        return Err(damaged());
+    }
+    let start = 30 + usize::from(u16_at(bytes, 26)) + usize::from(u16_at(bytes, 28));
+    let length = usize::try_from(entry.compressed).map_err(|_| damaged())?;
+    let packed = start.checked_add(length).and_then(|end| bytes.get(start..end)).ok_or_else(damaged)?;
+    let mut plain = Vec::new();
+    match entry.method()? {
+        Method::Stored => plain.extend_from_slice(packed),
+        Method::Deflated => {
+            let mut inflate = flate2::read::DeflateDecoder::new(packed).take(entry.size + 1);
+            inflate.read_to_end(&mut plain).map_err(|_| damaged())?;
+        }
+    }
+    let whole = plain.len() as u64 == entry.size && crc32fast::hash(&plain) == entry.crc32;
+    if whole { Ok(plain) } else { Err(damaged()) }
+}
+
 /// Compares an entry with the local header before its member.
 fn locate(file: &mut (impl Read + Seek), entry: &Listed, directory: u64) -> Result<Located, ZipError> {
     let method = entry.method()?;
