@@ -9,6 +9,8 @@ mod poetry;
 mod pyproject;
 mod requirement;
 mod requirements;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -24,7 +24,13 @@ impl Netrc {
             match token.as_str() {
                 "machine" | "default" => {
                     netrc.close(open.take());
-                    let host = if token == "machine" { tokens.next() } else { None };
+                    let host = match token.as_str() {
+                        "default" => None,
+                        _ => match tokens.next() {
+                            Some(host) => Some(host),
+                            None => break,
+                        },
+                    };
                     open = Some((host, Credentials { username: String::new(), password: None }));
                 }
                 "login" | "user" | "account" | "password" => {

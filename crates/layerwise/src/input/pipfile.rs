@@ -92,9 +92,9 @@ pub(super) fn parse(
         Ok(index)
     });
     let sources = sources.collect::<Result<Vec<Index>, InputError>>()?;
-    let mut pinned = Pinned::default();
     // Where the lock says PyPI, the user's own default index (a mirror) may stand in for it.
-    pinned.default_index = sources.first().filter(|index| !is_pypi(&index.url)).cloned();
+    let default_index = sources.first().filter(|index| !is_pypi(&index.url)).cloned();
+    let mut pinned = Pinned { default_index, ..Pinned::default() };
 
     let groups: Vec<String> = wanted.groups.iter().map(|group| normal(group)).collect();
     for (name, packages) in &lock.categories {

@@ -211,6 +211,10 @@ fn stated(package: &Package, wanted: &Wanted) -> Result<Option<String>, String> 
 
 /// The marker where exactly the extras `selected` are asked for.
 fn select_extras(marker: &MarkerTree, selected: &BTreeSet<String>) -> MarkerTree {
+    // The disjunctive form of these two has no clauses.
+    if marker.is_true() || marker.is_false() {
+        return marker.clone();
+    }
     let is_selected = |name: &MarkerValueExtra| selected.iter().any(|extra| normal(extra) == normal(&name.to_string()));
     let mut all = MarkerTree::FALSE;
     for clause in marker.to_dnf() {

@@ -48,7 +48,8 @@ pub(super) struct ToolUv {
     constraint_dependencies: Vec<Spanned<String>>,
     override_dependencies: Option<Spanned<Vec<toml::Value>>>,
     dev_dependencies: Vec<Spanned<String>>,
-    sources: BTreeMap<String, Spanned<OneOrMany>>,
+    /// A table, or several.
+    sources: BTreeMap<String, Spanned<toml::Value>>,
     pub(super) index: Vec<UvIndex>,
     pub(super) workspace: Option<Workspace>,
 }
@@ -58,13 +59,6 @@ pub(super) struct ToolUv {
 pub(super) struct Workspace {
     pub(super) members: Vec<String>,
     pub(super) exclude: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(Source),
-    Many(Vec<Source>),
 }
 
 /// One way to get a package that is not "from the indexes".
@@ -298,7 +292,7 @@ impl<'a> Walk<'a> {
         let source = sources.into_iter().find(|(name, _)| name.parse().ok() == requirement.name);
         match (source, name_and_extras) {
             (Some((_, source)), Some(name)) if !requirement.is_direct() => {
-                self.from_source(&requirement, &name, source, from)
+                self.apply_source(&requirement, &name, source, from)
             }
             _ => {
                 self.resolved.requirements.push(requirement);
@@ -308,11 +302,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Applies uv's source for a requirement. Sources for other systems are left out: a layer runs on Linux.
-    fn from_source(
+    fn apply_source(
         &mut self,
         requirement: &Requirement,
         name: &str,
-        sources: &Spanned<OneOrMany>,
+        sources: &Spanned<toml::Value>,
         from: From<'_>,
     ) -> Result<(), InputError> {
         let origin = self.origin(sources.span());
@@ -321,10 +315,11 @@ impl<'a> Walk<'a> {
             .expect("a marker we wrote");
         let mut rest = MarkerTree::TRUE;
         let list = match sources.get_ref() {
-            OneOrMany::One(source) => std::slice::from_ref(source),
-            OneOrMany::Many(list) => list,
+            toml::Value::Array(list) => list.clone(),
+            one => vec![one.clone()],
         };
         for source in list {
+            let source: Source = source.try_into().map_err(|e: toml::de::Error| wrong(e.message().to_owned()))?;
             let meant = match from {
                 From::Extra(extra) => {
                     source.extra.as_deref().is_none_or(|e| normal(e) == extra) && source.group.is_none()
@@ -353,7 +348,7 @@ impl<'a> Walk<'a> {
                 }
                 continue;
             }
-            let place = self.place(source, requirement, &origin)?;
+            let place = self.place(&source, requirement, &origin)?;
             let mut direct = requirement.clone();
             direct.text = format!("{name} @ {place}");
             if let Some(marker) = split_marker(&requirement.text).1 {

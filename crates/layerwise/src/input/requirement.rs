@@ -109,12 +109,24 @@ fn name_of_place(place: &str) -> Option<PackageName> {
 
 /// Checks `name[extra]>=1` and gives the name.
 fn parse_named(text: &str) -> Result<PackageName, String> {
+    check_names(text)?;
     // Not `VerbatimUrl`: it would read environment variables.
     match text.parse::<pep508_rs::Requirement<Url>>() {
         Ok(parsed) => parsed.name.to_string().parse().map_err(|_| format!("`{}` is no package name", parsed.name)),
         // Only the message: `Display` of the error slices the text and may panic.
         Err(error) => Err(explain(text, &error.message.to_string())),
     }
+}
+
+/// Names and extras that end with a separator; pep508_rs 0.9.2 panics on these (`expect` in its `parse_name`).
+fn check_names(text: &str) -> Result<(), String> {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).unwrap_or(text.len());
+    let extras = text[end..].trim_start().strip_prefix('[').and_then(|rest| rest.split(']').next());
+    let extras = extras.into_iter().flat_map(|extras| extras.split(',').map(str::trim));
+    for name in std::iter::once(&text[..end]).chain(extras).filter(|name| !name.is_empty()) {
+        name.parse::<PackageName>().map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// What is wrong with `text`, in one line.

@@ -24,7 +24,7 @@ pub(super) struct Collected {
 
 /// One logical line.
 #[derive(Debug, PartialEq, Eq)]
-enum Statement {
+pub(super) enum Statement {
     Requirement(Requirement),
     /// `-e`: as a layer is a copy, the same as the path itself.
     Editable(Requirement),
@@ -62,7 +62,8 @@ pub(super) fn read(files: &[PathBuf], dir: &Path, variables: Variables<'_>) -> R
     for file in files {
         reader.file(&dir.join(file), false, None)?;
     }
-    let collected = reader.collected;
+    let mut collected = reader.collected;
+    collected.indexes = IndexOptions::default().or(collected.indexes);
     let hashed = |r: &&Requirement| !r.hashes.is_empty();
     if let Some(because) = collected.require_hashes.as_ref().or_else(|| {
         // pip: one hash makes hashes a must for all.
@@ -178,7 +179,7 @@ fn local(base: &Path, file: &str, origin: &Origin) -> Result<PathBuf, InputError
 }
 
 /// Parses the text of a requirements file.
-fn parse(text: &str, file: &str, variables: Variables<'_>) -> Result<Vec<(Origin, Statement)>, InputError> {
+pub(super) fn parse(text: &str, file: &str, variables: Variables<'_>) -> Result<Vec<(Origin, Statement)>, InputError> {
     let mut statements = Vec::new();
     for (line, raw) in logical_lines(text) {
         let origin = Origin { file: file.to_owned(), line };

@@ -14,25 +14,15 @@ const MAX_BYTES: u64 = 64 << 20;
 ///
 /// If it cannot be read, is larger than 64 MiB or is no UTF-8.
 pub(super) fn read(path: &Path, shown: &str, named_in: Option<&Origin>) -> Result<String, InputError> {
-    let failed = |source| InputError::Read { file: shown.to_owned(), named_in: named_in.cloned(), source };
     let mut bytes = Vec::new();
-    // fs_err would say the path again that `Read` says.
-    let file = fs_err::File::open(path).map_err(|error| failed(plain(error)))?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failed(plain(error)))?;
+    #[expect(clippy::disallowed_methods, reason = "`InputError::Read` names the file, as the user knows it")]
+    let file = std::fs::File::open(path);
+    file.and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(|source| InputError::Read {
+        file: shown.to_owned(),
+        named_in: named_in.cloned(),
+        source,
+    })?;
     decode(bytes, shown)
-}
-
-/// The system's own error, without the path that fs_err adds.
-fn plain(error: std::io::Error) -> std::io::Error {
-    match std::error::Error::source(&error).and_then(|e| e.downcast_ref::<std::io::Error>()) {
-        Some(inner) => inner.raw_os_error().map_or_else(|| inner.kind().into(), std::io::Error::from_raw_os_error),
-        None => error
-            .get_ref()
-            .and_then(std::error::Error::source)
-            .and_then(|e| e.downcast_ref::<std::io::Error>())
-            .and_then(std::io::Error::raw_os_error)
-            .map_or(error, std::io::Error::from_raw_os_error),
-    }
 }
 
 /// Bytes of a text file as text.
