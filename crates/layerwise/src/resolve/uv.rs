@@ -216,7 +216,7 @@ impl Uv {
             if key.eq_ignore_ascii_case("NO_PROXY") {
                 no_proxy.push(",");
                 no_proxy.push(value);
-            } else {
+            } else if !is_of_an_installer(key) {
                 command.env(key, value);
             }
         }
@@ -305,6 +305,14 @@ impl Uv {
     async fn output(&self, command: &mut tokio::process::Command) -> Result<std::process::Output, UvError> {
         command.output().await.map_err(|source| UvError::Run { path: self.program.clone(), source })
     }
+}
+
+/// Whether a variable configures uv, pip or an environment for them: what counts of those is in the index settings.
+fn is_of_an_installer(key: &std::ffi::OsStr) -> bool {
+    let key = key.to_string_lossy();
+    ["UV_", "PIP_", "PYTHON"].iter().any(|prefix| key.starts_with(prefix))
+        || key == "VIRTUAL_ENV"
+        || key == "CONDA_PREFIX"
 }
 
 /// The same command once more.
