@@ -1,6 +1,7 @@
 //! The one file that knows the order of the stages:
 //! resolve → fetch → assemble → pack.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -333,7 +334,7 @@ async fn make(job: &Job, lock: &Lock, output: &Path, io: &Arc<Io>) -> Result<Bui
         lock.packages.retain(|pin| !Runtime::sdk_packages().contains(&pin.name));
     }
     let mut timings = Timings::default();
-    let mut rotten_once = false;
+    let mut rotten = BTreeSet::new();
     loop {
         let started = Instant::now();
         let wheels = fetch::run(&lock, &job.inputs.dir, io).await?;
@@ -347,9 +348,8 @@ async fn make(job: &Job, lock: &Lock, output: &Path, io: &Arc<Io>) -> Result<Bui
                 built.notes = lock.notes;
                 return Ok(built);
             }
-            // The cache's copy of a wheel has rotted: forget it, get it again, once.
-            Err(Error::Pack(PackError::CorruptWheel { wheel, .. })) if !rotten_once => {
-                rotten_once = true;
+            // The cache's copy of a wheel has rotted: forget it, get it again, each once.
+            Err(Error::Pack(PackError::CorruptWheel { wheel, .. })) if rotten.insert(wheel.clone()) => {
                 io.emit(Event::Warning { text: &format!("{wheel} in the cache is corrupt: getting it again") });
                 for pin in lock.packages.iter().filter(|pin| pin.wheel.text == wheel) {
                     io.evict_wheel(pin.sha256)?;

@@ -59,6 +59,11 @@ impl<E: Explain> From<E> for Failure {
             }
             source = cause.source();
         }
+        // The first says what of ours failed, the last two what the world said; layers of libraries between say
+        // nothing.
+        if causes.len() > 3 {
+            causes.drain(1..causes.len() - 2);
+        }
         Self { kind: error.kind(), message: error.to_string(), causes, hints: error.hints(), details: None }
     }
 }

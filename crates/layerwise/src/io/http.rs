@@ -135,6 +135,9 @@ impl Explain for HttpError {
             Self::Status { status: 401 | 403, .. } => {
                 "give credentials in the index URL, in ~/.netrc, in UV_INDEX_<NAME>_USERNAME and _PASSWORD, or by keyring"
             }
+            Self::Status { status: 404 | 410, .. } => {
+                "it is gone from there: run `layerwise lock` again, or check the URL"
+            }
             Self::Status { status: 407, .. } => "give credentials in HTTPS_PROXY",
             Self::Status { .. } | Self::Short { .. } => "the server is having trouble: try again later",
             Self::Transport { source, .. } if is_tls(source) => {

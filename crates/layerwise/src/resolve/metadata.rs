@@ -87,9 +87,9 @@ pub async fn read(io: &Arc<Io>, wheel: &WheelName, file: &File) -> Result<Metada
             let mut url = file.url.clone();
             url.set_path(&format!("{}.metadata", file.url.path()));
             match io.http.bytes(&Request::new(&url), LARGEST).await {
-                Ok(answer) => return keep(io, sha256, &answer.bytes),
-                // Promised and not there: some mirrors do that. The wheel itself has it too.
-                Err(HttpError::Status { status: 404, .. }) => {}
+                Ok(answer) if looks_right(&answer.bytes) => return keep(io, sha256, &answer.bytes),
+                // Promised and not there (some mirrors do that), or a log-in page. The wheel itself has it too.
+                Ok(_) | Err(HttpError::Status { status: 404, .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -102,6 +102,12 @@ pub async fn read(io: &Arc<Io>, wheel: &WheelName, file: &File) -> Result<Metada
     let wanted = Wanted { name: wheel, url: &file.url, sha256: file.sha256, size: file.size };
     let whole = io.wheel(wanted).await?;
     Ok(Metadata { text: whole.index.metadata.as_str().into(), sha256: whole.sha256 })
+}
+
+/// Core metadata begins with a field, and `Metadata-Version` is among the first.
+fn looks_right(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(4096)];
+    start.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"Metadata-Version:"))
 }
 
 fn keep(io: &Io, sha256: Sha256, bytes: &[u8]) -> Result<Metadata, MetadataError> {

@@ -320,11 +320,17 @@ fn no_lock(work: &Work<'_>, learnt: Learnt, stderr: &str, server: &Server) -> Re
             _ => {}
         }
     }
+    let unknown = learnt.projects.iter().filter(|(_, project)| project.is_none()).map(|(name, _)| name);
+    let unknown = unknown.filter(|name| stderr.contains(&format!("{name} was not found")));
+    let mut hints: Vec<String> = unknown
+        .map(|name| format!("`{name}` is not on {}: add its index with `--index URL`", server.describe()))
+        .collect();
+    hints.extend(why::hints(work.requirements, &learnt.projects, target, stderr));
     ResolveError::NoSolution {
         label: label.clone(),
         target: target.to_string(),
         explanation: explanation(stderr),
-        hints: why::hints(work.requirements, &learnt.projects, target, stderr),
+        hints,
     }
 }
 

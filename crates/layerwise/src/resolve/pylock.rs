@@ -201,7 +201,9 @@ impl Pylock {
     ) {
         for wheel in self.packages.iter_mut().flat_map(|package| &mut package.wheels) {
             let Some(file) = wheel.url.as_deref().and_then(&real) else { continue };
-            if let Some(digest) = digests.get(&file.filename) {
+            // Not the one that stands there: where the index told none, the view showed a stand-in.
+            wheel.hashes.clear();
+            if let Some(digest) = file.sha256.as_ref().or_else(|| digests.get(&file.filename)) {
                 wheel.hashes.insert("sha256".to_owned(), digest.to_string());
             }
             match file.url.to_file_path() {

@@ -224,12 +224,13 @@ impl State {
                 for (_, wheel, file) in &release.fitting {
                     let id = learnt.files.len();
                     learnt.files.push((wheel.clone(), file.clone()));
-                    let hashes: BTreeMap<&str, String> =
-                        file.sha256.iter().map(|sha| ("sha256", sha.to_string())).collect();
-                    shown.push(serde_json::json!({
+                    // Without any, uv would read the whole wheel for its lock: this one stands in until ours is known
+                    // (`Learnt::digests`), which it is as soon as uv has asked for the metadata.
+                    let sha256 = file.sha256.unwrap_or_else(|| Sha256::of(file.filename.as_bytes()));
+                    let mut entry = serde_json::json!({
                         "filename": file.filename,
                         "url": format!("/{}/files/{id}/{}", self.token, file.filename.replace('+', "%2B")),
-                        "hashes": hashes,
+                        "hashes": { "sha256": sha256 },
                         "requires-python": file.requires_python,
                         "size": file.size,
                         "yanked": file.yanked.as_ref().map_or(serde_json::Value::Bool(false), |why| {
@@ -237,7 +238,10 @@ impl State {
                         }),
                         "core-metadata": true,
                         "upload-time": file.upload_time,
-                    }));
+                    });
+                    // HTML tells neither size nor time. uv refuses a null where a key may be missing.
+                    entry.as_object_mut().expect("made above").retain(|_, value| !value.is_null());
+                    shown.push(entry);
                 }
             }
             learnt.projects.insert(name.clone(), Some(project));

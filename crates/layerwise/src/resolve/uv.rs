@@ -224,6 +224,9 @@ impl Uv {
         command.env("NO_PROXY", &no_proxy).env("no_proxy", &no_proxy);
         command.env("UV_NO_CONFIG", "1").env("UV_NO_PROGRESS", "1").env("NO_COLOR", "1");
         command.env("UV_CACHE_DIR", io.cache.bucket(Bucket::Uv));
+        // The view answers when the real index has: after all our tries, each of which may take the whole timeout.
+        let patience = io.settings.http_timeout.as_secs() * 5 + 60;
+        command.env("UV_HTTP_TIMEOUT", patience.to_string());
         command
     }
 
@@ -368,7 +371,8 @@ fn stand_in(io: &Io, builds: bool) -> Result<Option<PathBuf>, UvError> {
         "stdlib": place, "extension_suffixes": [".so"], "standalone": false, "scheme": scheme, "virtualenv": scheme,
         "os": { "name": "manylinux", "major": 2, "minor": 17 }, "arch": "x86_64",
         "manylinux_compatible": true, "gil_disabled": false, "debug_enabled": false, "pointer_size": "64",
-        "cpu_info": { "detected": { "kind": "flags", "flags": "" } },
+        // Wanted since uv 0.13; older ones do not look at it.
+        "cpu_info": { "unavailable": "this is no interpreter" },
     });
     // With what the shell itself has: there may be nothing on PATH.
     let text = format!("#!/bin/sh\nprintf '%s\\n' '{}'\n", answer.to_string().replace('\'', "'\\''"));
