@@ -7,6 +7,8 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use layerwise::input::{ConfigFile, InputError, Surroundings, project_config};
+
 /// The variables layerwise itself reads, and what for; `docs/environment.md` is made from this table.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("LAYERWISE_CACHE_DIR", "Where the cache is; `--cache-dir` wins."),
@@ -35,13 +37,6 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("HOME, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS", "Where caches and configuration files are."),
     ("USERPROFILE, LOCALAPPDATA, APPDATA, ALLUSERSPROFILE, PATHEXT", "The same, on Windows."),
 ];
-
-/// A text file of the user's, with the path it came from.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct TextFile {
-    pub(crate) path: PathBuf,
-    pub(crate) text: String,
-}
 
 /// A snapshot of the surroundings. No `Debug`: variables hold secrets.
 #[derive(Clone)]
@@ -191,27 +186,36 @@ impl Environment {
         self.path("LAYERWISE_UV").map(|path| self.dir.join(path)).or_else(|| self.find_program("uv"))
     }
 
-    /// uv's configuration files, the one that wins last:
+    /// What says where packages come from, for the project in `dir`.
+    pub(crate) fn surroundings(&self, dir: &Path) -> Result<Surroundings, InputError> {
+        Ok(Surroundings {
+            env: self.all_text(),
+            uv_config: self.uv_config(dir)?,
+            pip_config: self.pip_config(),
+            dir: self.dir.clone(),
+        })
+    }
+
+    /// uv's configuration files, the one that wins first:
     /// <https://docs.astral.sh/uv/concepts/configuration-files/>.
-    pub(crate) fn uv_config(&self, project: &Path) -> Vec<TextFile> {
+    fn uv_config(&self, project: &Path) -> Result<Vec<ConfigFile>, InputError> {
         if self.yes("UV_NO_CONFIG") {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         if let Some(file) = self.path("UV_CONFIG_FILE") {
-            return read(&self.dir.join(file)).into_iter().collect();
+            return Ok(read(&self.dir.join(file)).into_iter().collect());
         }
         let mut system: Vec<PathBuf> = self.system_configs().iter().map(|dir| dir.join("uv/uv.toml")).collect();
         system.push(PathBuf::from("/etc/uv/uv.toml"));
         let system = if cfg!(windows) { None } else { system.iter().find_map(|path| read(path)) };
         let user = self.user_config().and_then(|dir| read(&dir.join("uv").join("uv.toml")));
-        let project = self.dir.join(project);
-        let project = project.ancestors().find_map(|dir| read(&dir.join("uv.toml")));
-        [system, user, project].into_iter().flatten().collect()
+        let project = project_config(&self.dir.join(project))?;
+        Ok([project, user, system].into_iter().flatten().collect())
     }
 
-    /// pip's configuration files, the one that wins last:
+    /// pip's configuration files, the one that wins first:
     /// <https://pip.pypa.io/en/stable/topics/configuration/>.
-    pub(crate) fn pip_config(&self) -> Vec<TextFile> {
+    fn pip_config(&self) -> Vec<ConfigFile> {
         let explicit = self.path("PIP_CONFIG_FILE");
         if explicit.as_deref().is_some_and(|path| path == Path::new(if cfg!(windows) { "nul" } else { "/dev/null" })) {
             return Vec::new();
@@ -232,11 +236,11 @@ impl Environment {
         paths.extend(self.user_config().map(|dir| dir.join("pip").join(file)));
         paths.extend(self.path("VIRTUAL_ENV").map(|dir| dir.join(file)));
         paths.extend(explicit.map(|path| self.dir.join(path)));
-        paths.iter().filter_map(|path| read(path)).collect()
+        paths.iter().rev().filter_map(|path| read(path)).collect()
     }
 
     /// The user's netrc.
-    pub(crate) fn netrc(&self) -> Option<TextFile> {
+    pub(crate) fn netrc(&self) -> Option<ConfigFile> {
         let explicit = self.path("NETRC").map(|path| self.dir.join(path));
         explicit.or_else(|| Some(self.home()?.join(".netrc"))).and_then(|path| read(&path))
     }
@@ -250,9 +254,9 @@ impl Environment {
 }
 
 /// A file that is not there, or cannot be read, has nothing to say, as for uv and pip.
-fn read(path: &Path) -> Option<TextFile> {
+fn read(path: &Path) -> Option<ConfigFile> {
     let text = fs_err::read_to_string(path).ok()?;
-    Some(TextFile { path: path.to_owned(), text })
+    Some(ConfigFile { path: path.to_owned(), text })
 }
 
 #[cfg(unix)]
@@ -331,12 +335,15 @@ mod tests {
         let (home, venv) = (format!("{root}/home"), format!("{root}/venv"));
         let variables = [("HOME", home.as_str()), ("VIRTUAL_ENV", venv.as_str()), ("XDG_CONFIG_DIRS", "/nowhere")];
         let environment = Environment::of(&variables, dir.path());
-        let texts = |files: Vec<TextFile>| files.into_iter().map(|file| file.text).collect::<Vec<_>>();
-        assert!(texts(environment.pip_config()).ends_with(&["legacy".into(), "user".into(), "site".into()]));
-        assert!(texts(environment.uv_config(Path::new("project/sub"))).ends_with(&["user".into(), "project".into()]));
+        let texts = |files: Vec<ConfigFile>| files.into_iter().map(|file| file.text).collect::<Vec<_>>();
+        assert!(texts(environment.pip_config()).starts_with(&["site".into(), "user".into(), "legacy".into()]));
+        assert!(
+            texts(environment.uv_config(Path::new("project/sub")).unwrap())
+                .starts_with(&["project".into(), "user".into()])
+        );
         assert_eq!(environment.netrc().unwrap().text, "netrc");
         let off = [("HOME", home.as_str()), ("PIP_CONFIG_FILE", "/dev/null"), ("UV_NO_CONFIG", "1")];
         let environment = Environment::of(&off, dir.path());
-        assert!(environment.pip_config().is_empty() && environment.uv_config(Path::new("project")).is_empty());
+        assert!(environment.pip_config().is_empty() && environment.uv_config(Path::new("project")).unwrap().is_empty());
     }
 }

@@ -263,6 +263,7 @@ pub async fn verify(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<Built
     for _ in 0..2 {
         let scratch = tempfile::tempdir().map_err(|source| CacheError::Write { path: std::env::temp_dir(), source })?;
         let fresh = Arc::new(io.with_cache(&scratch.path().join("cache"))?);
+        fresh.http.know(&job.inputs.indexes);
         let again = make(job, &lock, &scratch.path().join("again.zip"), &fresh).await?;
         if again.sha256 != built.sha256 {
             let (name, target) = (job.name.clone(), job.target.to_string());
@@ -275,6 +276,7 @@ pub async fn verify(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<Built
 /// Chooses the versions and does nothing with them: the committed lock where it is of these inputs, else a new one.
 pub async fn plan(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<(Lock, LockUse), Error> {
     let (path, target, inputs) = (&job.lock_file, job.target, &job.inputs);
+    io.http.know(&inputs.indexes);
     let committed = match fs::read_to_string(path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -283,7 +285,7 @@ pub async fn plan(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<(Lock, 
     let is_lock = matches!(inputs.source, Source::Pylock { .. } | Source::UvLock { .. } | Source::Exact { .. });
     let stale = committed.is_some();
     if let Some(text) = committed {
-        let identity = resolve::identity(inputs, &resolve::index_options(inputs, io), target);
+        let identity = resolve::identity(inputs, target);
         let label = path.display().to_string();
         if let Some(lock) = resolve::from_lock_file(&text, &label, identity, target)? {
             return Ok((lock, LockUse::Locked));
@@ -309,6 +311,7 @@ pub async fn plan(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<(Lock, 
 
 /// Chooses the versions anew and writes the lock for committing.
 pub async fn lock(job: &Job, io: &Arc<Io>) -> Result<Locked, Error> {
+    io.http.know(&job.inputs.indexes);
     let mut lock = resolve::run(&job.inputs, job.target, io).await?;
     let path = job.lock_file.clone();
     let dir = path.parent().unwrap_or(Path::new("."));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use layerwise::config::{Cell, InputSpec, LayerSpec, OutputTemplate, matrix};
-use layerwise::input::Inputs;
+use layerwise::input::{IndexOptions, Inputs, Wanted, discover, from_given, layered};
 use layerwise::io::{Io, IoSettings};
 use layerwise::model::Target;
 use layerwise::pipeline::{Job, LockPolicy};
@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 
 use super::Context;
 use crate::args::{BuildArgs, InputArgs};
-use crate::env::Environment;
 use crate::exit::{self, Code};
 use crate::settings;
 use crate::ui::error::Failure;
@@ -129,26 +128,13 @@ fn prepare(
     for warning in cells.iter().filter_map(|cell| cell.target.warning(&today)) {
         context.ui.warning(&warning);
     }
+    let flags = settings::indexes(&input.indexes, environment)?;
     let io = Io::new(IoSettings {
         cache_dir: settings::cache_dir(context.cache_dir.as_deref(), environment)?,
         offline: settings::offline(&input.indexes, environment),
         now: environment.now,
         uv: environment.uv(),
         child_env: environment.for_children(),
-        indexes: {
-            let mut i = settings::indexes(&input.indexes, environment)?;
-            if let Some(u) = environment.all_text().get("UV_DEFAULT_INDEX")
-                && i.default_index.is_none()
-            {
-                i.default_index = Some(layerwise::input::Index {
-                    name: None,
-                    url: u.parse().unwrap(),
-                    credentials: None,
-                    explicit: false,
-                });
-            }
-            i
-        },
         netrc: environment.netrc().map(|file| file.text),
         ca_files: environment.ca_files(),
         keyring: environment.find_program("keyring"),
@@ -157,18 +143,18 @@ fn prepare(
         events: context.ui.events(),
     })?;
     let jobs = cells.into_iter().map(|cell| {
-        let job = job(&cell, &project.dir, context).map(Arc::new);
+        let job = job(&cell, &project.dir, &flags, context).map(Arc::new);
         (cell.layer.name.to_string(), cell.target, job)
     });
     Ok((jobs.collect(), Arc::new(io)))
 }
 
-fn job(cell: &Cell<'_>, dir: &Path, context: &Context<'_>) -> Result<Job, Failure> {
+fn job(cell: &Cell<'_>, dir: &Path, flags: &IndexOptions, context: &Context<'_>) -> Result<Job, Failure> {
     let layer = cell.layer;
     Ok(Job {
         name: layer.name.to_string(),
         target: cell.target,
-        inputs: inputs(layer, dir, context.environment)?,
+        inputs: inputs(layer, dir, flags, context)?,
         lock_file: cell.lock_file.clone(),
         assemble: layer.assemble.clone(),
         exclude_runtime_packages: layer.exclude_runtime_packages,
@@ -247,48 +233,23 @@ fn report(command: &str, as_json: bool, results: Vec<Ended>, ui: &Ui) -> Code {
 }
 
 /// What a layer's specification means as inputs.
-fn inputs(layer: &LayerSpec, dir: &Path, environment: &Environment) -> Result<Inputs, Failure> {
-    let _surroundings = (environment.all_text(), environment.uv_config(dir), environment.pip_config());
-    // TEMPORARY: replaced when the input module is merged.
-    let (files, packages, dir) = match &layer.input {
-        InputSpec::Discover(dir) => (vec![dir.join("requirements.txt")], vec![], dir.clone()),
-        InputSpec::Given { files, packages } => (files.clone(), packages.clone(), dir.to_owned()),
-    };
-    let mut lines: Vec<(String, usize, String)> = Vec::new();
-    for file in files {
-        let text = fs_err::read_to_string(&file).map_err(|error| Failure::system("failed to read", &error))?;
-        for (n, line) in text.lines().enumerate() {
-            let line = line.split(" #").next().unwrap_or_default().trim();
-            if !line.is_empty() && !line.starts_with('#') {
-                lines.push((file.display().to_string(), n + 1, line.to_owned()));
-            }
-        }
+fn inputs(layer: &LayerSpec, dir: &Path, flags: &IndexOptions, context: &Context<'_>) -> Result<Inputs, Failure> {
+    let environment = context.environment;
+    let wanted = Wanted { extras: layer.extras.clone(), groups: layer.groups.clone() };
+    let variables = |name: &str| environment.text(name).map(str::to_owned);
+    let found = match &layer.input {
+        InputSpec::Discover(dir) => discover(dir, &wanted, &variables),
+        InputSpec::Given { files, packages } => from_given(dir, files, packages, &wanted, &variables),
+    }?;
+    for warning in &found.warnings {
+        context.ui.warning(warning);
     }
-    lines.extend(packages.iter().map(|p| ("-p".to_owned(), 0, p.to_string())));
-    let requirements = lines
-        .into_iter()
-        .map(|(file, line, text)| {
-            let mut parts = text.split(" --hash=sha256:");
-            let text = parts.next().unwrap_or_default().to_owned();
-            layerwise::input::Requirement {
-                name: text
-                    .split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c))
-                    .next()
-                    .unwrap_or_default()
-                    .parse()
-                    .ok(),
-                text,
-                hashes: parts.filter_map(|h| h.trim().parse().ok()).collect(),
-                origin: layerwise::input::Origin { file, line },
-            }
-        })
-        .collect();
-    Ok(Inputs {
-        dir,
-        label: "requirements.txt".to_owned(),
-        indexes: layerwise::input::IndexOptions::default(),
-        source: layerwise::input::Source::Open { requirements, constraints: vec![] },
-    })
+    for detail in &found.details {
+        context.ui.detail(detail);
+    }
+    let mut inputs = found.inputs;
+    inputs.indexes = layered(flags.clone(), inputs.indexes, &environment.surroundings(&inputs.dir)?)?;
+    Ok(inputs)
 }
 
 #[cfg(test)]
@@ -298,7 +259,7 @@ mod tests {
 
     use layerwise::error::Kind;
     use layerwise::event::Silent;
-    use layerwise::input::{IndexOptions, Source};
+    use layerwise::input::Source;
 
     use super::*;
 
@@ -309,7 +270,6 @@ mod tests {
             now: SystemTime::UNIX_EPOCH,
             uv: None,
             child_env: Vec::new(),
-            indexes: IndexOptions::default(),
             netrc: None,
             ca_files: Vec::new(),
             keyring: None,

@@ -76,6 +76,11 @@ impl Ui {
         self.reporter.emit(Event::Warning { text });
     }
 
+    /// Something for `-v`, on stderr.
+    pub(crate) fn detail(&self, text: &str) {
+        self.reporter.emit(Event::Detail { text });
+    }
+
     /// Every warning so far.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.reporter.warnings()

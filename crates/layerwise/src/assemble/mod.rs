@@ -200,7 +200,7 @@ impl Placing<'_> {
     fn place_wheel(&mut self, owner: usize, excludes: &mut Excludes) -> Result<(), AssembleError> {
         let (name, index) = self.wheels[owner];
         let dist_info = &index.dist_info;
-        let data = format!("{}.data/", dist_info.trim_end_matches(".dist-info"));
+        let data = format!("{}.data/", dist_info.strip_suffix(".dist-info").unwrap_or(dist_info));
         for (member, about) in index.members.iter().enumerate() {
             if about
                 .name

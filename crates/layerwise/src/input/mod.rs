@@ -1,13 +1,55 @@
 //! From a project's files to what has to be resolved. No target yet: markers stay markers.
 
-pub mod netrc;
+mod discover;
+mod error;
+mod indexes;
+mod netrc;
+mod pipfile;
+mod poetry;
+mod pyproject;
+mod requirement;
+mod requirements;
+#[cfg(test)]
+mod tests;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use url::Url;
 
 use crate::model::{PackageName, Sha256};
+
+pub use discover::{Found, discover, from_given, project_config};
+pub use error::InputError;
+pub use indexes::{ConfigFile, Surroundings, layered, surrounding};
+pub use netrc::Netrc;
+
+/// Looks up an environment variable, for `${NAME}` in files.
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What of a project is wanted besides its main dependencies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Extras of the project.
+    pub extras: BTreeSet<String>,
+    /// Dependency groups of the project.
+    pub groups: BTreeSet<String>,
+}
+
+impl Wanted {
+    /// Checks that a file has what is wanted; `extras` and `groups` are what there is, normalised.
+    fn check(&self, file: &str, extras: &BTreeSet<String>, groups: &BTreeSet<String>) -> Result<(), InputError> {
+        for (wanted, there, what) in [(&self.extras, extras, "extra"), (&self.groups, groups, "dependency group")] {
+            if let Some(name) = wanted.iter().find(|name| !there.contains(&pyproject::normal(name))) {
+                let known = there.iter().cloned().collect();
+                return Err(InputError::Unknown { file: file.to_owned(), what, name: name.clone(), known });
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Where a line or a value stands, for error messages: `requirements.txt:3`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +181,32 @@ pub enum FindLinks {
     Page(Url, Option<Credentials>),
 }
 
+impl Origin {
+    /// A file as a whole.
+    pub fn file(file: impl Into<String>) -> Self {
+        Self { file: file.into(), line: 0 }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}", self.file),
+        }
+    }
+}
+
+/// A path as the user knows it: from `dir`, where it is below.
+fn shown(path: &Path, dir: &Path) -> String {
+    path.strip_prefix(dir).unwrap_or(path).display().to_string()
+}
+
+/// Whether it is the index that everybody has without saying so.
+fn is_pypi(url: &Url) -> bool {
+    url.host_str() == Some("pypi.org") && url.path().trim_end_matches('/') == "/simple"
+}
+
 impl Secret {
     /// Takes the text.
     pub fn new(text: impl Into<String>) -> Self {
@@ -151,27 +219,20 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("****")
     }
 }
 
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:****", self.username)
     }
 }
 
-impl std::fmt::Debug for Index {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.url)
-    }
-}
-impl IndexOptions {
-    /// stub
-    #[must_use]
-    pub fn or(self, lower: Self) -> Self {
-        if self.default_index.is_none() { lower } else { self }
     }
 }

@@ -170,10 +170,7 @@ impl Cache {
     /// Forgets `key`.
     pub fn remove(&self, bucket: Bucket, key: &str) -> Result<(), CacheError> {
         let path = self.path(bucket, key);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(CacheError::Write { path, source }),
-            _ => Ok(()),
-        }
+        gone(fs::remove_file(&path)).map_err(|source| CacheError::Write { path, source })
     }
 
     /// How much each bucket holds.
@@ -182,38 +179,60 @@ impl Cache {
     }
 
     /// Removes what has not been touched for `max_age`, files left over by killed processes, and buckets of
-    /// other versions of layerwise. Returns what was removed.
+    /// other versions of layerwise; nothing else that somebody keeps in the same directory. Returns what was removed.
     pub fn prune(&self, now: SystemTime, max_age: Duration) -> Result<Usage, CacheError> {
         let mut removed = Usage::default();
         let ages = Ages { now, max_age };
-        let current: Vec<&str> = Bucket::ALL.iter().map(|bucket| bucket.dir()).collect();
-        for entry in list(&self.root)? {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            let path = entry.path();
-            let known = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| current.contains(&name));
-            if known {
+        for (path, bucket) in self.buckets()? {
+            if Bucket::ALL.iter().any(|known| known.dir() == bucket) {
                 prune_dir(&path, &ages, &mut removed)?;
             } else {
-                add(&mut removed, usage(&path)?);
-                fs::remove_dir_all(&path).map_err(|source| CacheError::Write { path, source })?;
+                remove_dir(path, &mut removed)?;
             }
         }
         Ok(removed)
     }
 
-    /// Removes everything. Returns what was removed.
+    /// Removes all buckets, of every version; nothing else that somebody keeps in the same directory. Returns what
+    /// was removed.
     pub fn clean(&self) -> Result<Usage, CacheError> {
         let mut removed = Usage::default();
-        for entry in list(&self.root)? {
-            let path = entry.path();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                add(&mut removed, usage(&path)?);
-                fs::remove_dir_all(&path).map_err(|source| CacheError::Write { path, source })?;
-            }
+        for (path, _) in self.buckets()? {
+            remove_dir(path, &mut removed)?;
         }
         Ok(removed)
+    }
+
+    /// The directories that are ours by their names (`wheels-v1`), with these names: the root may be a directory
+    /// that is not ours alone.
+    fn buckets(&self) -> Result<Vec<(PathBuf, String)>, CacheError> {
+        let stem = |name: &str| {
+            let (stem, version) = name.rsplit_once("-v")?;
+            (!version.is_empty() && version.bytes().all(|c| c.is_ascii_digit())).then(|| stem.to_owned())
+        };
+        let ours =
+            |name: &str| stem(name).is_some_and(|one| Bucket::ALL.iter().any(|b| stem(b.dir()).as_ref() == Some(&one)));
+        let directories =
+            list(&self.root)?.into_iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        Ok(directories
+            .filter_map(|entry| Some((entry.path(), entry.file_name().into_string().ok()?)))
+            .filter(|(_, name)| ours(name))
+            .collect())
+    }
+}
+
+fn remove_dir(path: PathBuf, removed: &mut Usage) -> Result<(), CacheError> {
+    let about = usage(&path)?;
+    gone(fs::remove_dir_all(&path)).map_err(|source| CacheError::Write { path, source })?;
+    add(removed, about);
+    Ok(())
+}
+
+/// What another process removed meanwhile is removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -238,7 +257,7 @@ fn prune_dir(dir: &Path, ages: &Ages, removed: &mut Usage) -> Result<(), CacheEr
         let used = about.accessed().unwrap_or(modified).max(modified);
         let age = ages.now.duration_since(used).unwrap_or_default();
         if age > if temporary { ABANDONED } else { ages.max_age } {
-            fs::remove_file(&path).map_err(|source| CacheError::Write { path, source })?;
+            gone(fs::remove_file(&path)).map_err(|source| CacheError::Write { path, source })?;
             add(removed, Usage { files: 1, bytes: about.len() });
         }
     }
@@ -297,6 +316,51 @@ mod tests {
         assert!(cache.path(Bucket::Wheels, "a").exists());
         assert_eq!(cache.prune(written + 3 * hour, hour).unwrap(), Usage { files: 1, bytes: 3 });
         assert!(!cache.path(Bucket::Wheels, "a").exists());
+    }
+
+    #[test]
+    fn only_our_own_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        for foreign in ["project", "pip", "wheels", "wheels-v", "wheels-v1x", "my-wheels-v1", "other-v1"] {
+            fs::create_dir(dir.path().join(foreign)).unwrap();
+            fs::write(dir.path().join(foreign).join("file"), "precious").unwrap();
+        }
+        fs::write(dir.path().join("wheels-v7"), "a file").unwrap();
+        cache.write(Bucket::Wheels, "a", b"one").unwrap();
+        let written = fs::metadata(cache.path(Bucket::Wheels, "a")).unwrap().modified().unwrap();
+        cache.prune(written + 2 * ABANDONED, Duration::ZERO).unwrap();
+        cache.write(Bucket::Wheels, "a", b"one").unwrap();
+        assert_eq!(cache.clean().unwrap(), Usage { files: 1, bytes: 3 });
+        assert_eq!(cache.clean().unwrap(), Usage::default());
+        let mut left: Vec<_> = list(dir.path()).unwrap().iter().map(fs::DirEntry::file_name).collect();
+        left.sort();
+        assert_eq!(
+            left,
+            [
+                "CACHEDIR.TAG",
+                "my-wheels-v1",
+                "other-v1",
+                "pip",
+                "project",
+                "wheels",
+                "wheels-v",
+                "wheels-v1x",
+                "wheels-v7"
+            ]
+        );
+        assert!(dir.path().join("project/file").exists());
+    }
+
+    #[test]
+    fn abandoned_files_go_after_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let (_, path) = cache.aside(Bucket::Wheels).unwrap().keep().unwrap();
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let made = fs::metadata(&path).unwrap().modified().unwrap();
+        assert_eq!(cache.prune(made + ABANDONED / 2, year).unwrap(), Usage::default());
+        assert_eq!(cache.prune(made + 2 * ABANDONED, year).unwrap(), Usage { files: 1, bytes: 0 });
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use url::Url;
 
 use super::IoSettings;
 use crate::error::{Explain, Kind};
-use crate::input::{Credentials, Index, Secret, netrc};
+use crate::input::{Credentials, FindLinks, IndexOptions, Netrc, Secret};
 
 /// A URL as it may be shown: without user, password, query and fragment.
 #[derive(Clone, PartialEq, Eq)]
@@ -202,8 +203,9 @@ pub struct Http {
     /// Credentials by `scheme://host:port`.
     realms: Mutex<HashMap<String, Credentials>>,
     /// By host name.
-    netrc: netrc::Netrc,
+    netrc: Netrc,
     keyring: Option<Keyring>,
+    ask_keyring: AtomicBool,
 }
 
 struct Keyring {
@@ -217,27 +219,33 @@ const TRIES: u32 = 4;
 impl Http {
     /// Makes the client's settings; the client itself (it loads the system's certificates) is made when it is
     /// first needed, which in a warm build is never.
-    pub fn new(settings: &IoSettings) -> Result<Self, HttpError> {
-        let http = Self {
+    pub fn new(settings: &IoSettings) -> Self {
+        Self {
             client: OnceLock::new(),
             extra_roots: settings.ca_files.clone(),
             timeout: settings.http_timeout,
             offline: settings.offline,
             realms: Mutex::default(),
-            netrc: settings.netrc.as_deref().map(netrc::parse).unwrap_or_default(),
+            netrc: settings.netrc.as_deref().map(Netrc::parse).unwrap_or_default(),
             keyring: settings.keyring.clone().map(|program| Keyring { program, env: settings.child_env.clone() }),
-        };
-        let indexes = &settings.indexes;
-        for index in indexes.default_index.iter().chain(&indexes.extra).chain(indexes.index_of.values()) {
-            http.know(index);
+            ask_keyring: AtomicBool::new(false),
         }
-        Ok(http)
     }
 
-    /// Remembers the credentials of an index, for its pages and for the files on the same server.
-    pub fn know(&self, index: &Index) {
-        if let Some(credentials) = &index.credentials {
-            self.know_realm(&index.url, credentials.clone());
+    /// Remembers the credentials of indexes, for their pages and for the files on the same servers, and whether the
+    /// keyring may be asked.
+    pub fn know(&self, options: &IndexOptions) {
+        let indexes = options.default_index.iter().chain(&options.extra).chain(options.index_of.values());
+        for (url, credentials) in indexes.filter_map(|index| Some((&index.url, index.credentials.as_ref()?))) {
+            self.know_realm(url, credentials.clone());
+        }
+        for place in &options.find_links {
+            if let FindLinks::Page(url, Some(credentials)) = place {
+                self.know_realm(url, credentials.clone());
+            }
+        }
+        if options.keyring {
+            self.ask_keyring.store(true, Ordering::Relaxed);
         }
     }
 
@@ -371,10 +379,11 @@ impl Http {
         {
             return Some(known.clone());
         }
-        if let Some(found) = self.netrc.find(url.host_str()?) {
-            return Some(found);
+        if let Some(found) = self.netrc.for_host(url.host_str()?) {
+            return Some(found.clone());
         }
-        let (Some(known), Some(keyring)) = (&known, &self.keyring) else { return known };
+        let keyring = self.keyring.as_ref().filter(|_| self.ask_keyring.load(Ordering::Relaxed));
+        let (Some(known), Some(keyring)) = (&known, keyring) else { return known };
         for service in [realm.as_str(), url.host_str()?] {
             if let Some(password) = keyring.ask(service, &known.username).await {
                 let credentials =

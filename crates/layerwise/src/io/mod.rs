@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Events};
-use crate::input::IndexOptions;
 
 pub mod cache;
 pub mod http;
@@ -31,8 +30,6 @@ pub struct IoSettings {
     pub uv: Option<PathBuf>,
     /// The environment that child processes (uv, keyring, git below uv) get.
     pub child_env: Vec<(OsString, OsString)>,
-    /// Index settings of the command line, the environment and the user's configuration.
-    pub indexes: IndexOptions,
     /// The text of the user's netrc.
     pub netrc: Option<String>,
     /// Certificates (PEM) to trust besides the system's.
@@ -65,23 +62,18 @@ pub enum IoError {
     /// The cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The HTTP client.
-    #[error(transparent)]
-    Http(#[from] HttpError),
 }
 
 impl Explain for IoError {
     fn kind(&self) -> Kind {
         match self {
             Self::Cache(error) => error.kind(),
-            Self::Http(error) => error.kind(),
         }
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Cache(error) => error.hints(),
-            Self::Http(error) => error.hints(),
         }
     }
 }
@@ -91,7 +83,7 @@ impl Io {
     pub fn new(settings: IoSettings) -> Result<Self, IoError> {
         Ok(Self {
             cache: Cache::open(&settings.cache_dir)?,
-            http: Http::new(&settings)?,
+            http: Http::new(&settings),
             downloads: tokio::sync::Semaphore::new(settings.concurrency.max(1)),
             in_flight: wheels::InFlight::default(),
             settings,

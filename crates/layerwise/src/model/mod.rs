@@ -5,6 +5,7 @@ pub mod limits;
 pub mod lock;
 pub mod marker;
 pub mod name;
+pub mod specifier;
 pub mod tag;
 pub mod target;
 pub mod tree;

@@ -45,8 +45,21 @@ impl FromStr for WheelName {
     }
 }
 
+/// What file systems take, in bytes.
+const LONGEST_NAME: usize = 255;
+/// Tags that one name may stand for; real ones stand for less than 50.
+const MOST_TAGS: usize = 1000;
+
+/// The version as a wheel's file name and its dist-info directory write it: `-` and, in old wheels, `+` are `_` there.
+pub fn unescape_version(text: &str) -> Option<Version> {
+    text.parse().or_else(|_| text.replacen('_', "+", 1).parse()).ok()
+}
+
 impl WheelName {
     fn parse(text: &str) -> Option<Self> {
+        if text.len() > LONGEST_NAME {
+            return None;
+        }
         let parts: Vec<&str> = text.strip_suffix(".whl")?.split('-').collect();
         let (build, tags) = match parts.as_slice() {
             [_, _, tags @ ..] if tags.len() == 3 => (None, tags),
@@ -56,16 +69,18 @@ impl WheelName {
             }
             _ => return None,
         };
-        let set = |text: &str| -> Vec<String> { text.split('.').map(str::to_owned).collect() };
-        Some(Self {
-            text: text.to_owned(),
-            name: parts[0].parse().ok()?,
-            version: parts[1].replace('_', "+").parse().ok()?,
-            build,
-            pythons: set(tags[0]),
-            abis: set(tags[1]),
-            platforms: set(tags[2]),
-        })
+        // No control characters, slashes or other things that no tag has and that names of files should not have.
+        let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let set = |text: &str| -> Option<Vec<String>> {
+            text.split('.').map(|tag| (!tag.is_empty() && plain(tag)).then(|| tag.to_owned())).collect()
+        };
+        let (pythons, abis, platforms) = (set(tags[0])?, set(tags[1])?, set(tags[2])?);
+        let plain_build = build.as_ref().is_none_or(|(_, text)| text.split('.').all(plain));
+        if !plain_build || pythons.len() * abis.len() * platforms.len() > MOST_TAGS {
+            return None;
+        }
+        let (name, version) = (parts[0].parse().ok()?, unescape_version(parts[1])?);
+        Some(Self { text: text.to_owned(), name, version, build, pythons, abis, platforms })
     }
 
     /// Whether the wheel holds nothing compiled for a platform: its platform tag is `any`.
@@ -255,10 +270,46 @@ mod tests {
         assert_eq!(wheel.version.to_string(), "1.0+local.1");
         assert_eq!(wheel.build, Some((2, "a".to_owned())));
         assert_eq!(wheel.pythons, ["py2", "py3"]);
-        for bad in
-            ["a.whl", "a-1-py3-none.whl", "a-1-py3-none-any.zip", "a-x-py3-none-any.whl", "a-1-b-py3-none-any.whl"]
-        {
+        let long = format!("a-1-py3-none-{}.whl", "a".repeat(240));
+        let many = format!("a-1-{}0-none.abi3.x.y.z-{}any.whl", "3.".repeat(40), "a.".repeat(40));
+        for bad in [
+            "",
+            ".whl",
+            "a.whl",
+            "a-1-py3-none.whl",
+            "a-1-py3-none-any.zip",
+            "a-x-py3-none-any.whl",
+            "a-1-b-py3-none-any.whl",
+            "a-1-1-1-py3-none-any.whl",
+            "a-1-99999999999999999999-py3-none-any.whl",
+            "../a-1-py3-none-any.whl",
+            "a-1-py3-none-any.x/../y.whl",
+            "a-1-py3.\u{1b}[2J-none-any.whl",
+            "a-1-py3-none-any\r\nx.whl",
+            "a-1-1\n-py3-none-any.whl",
+            "a-1-py3..py2-none-any.whl",
+            "a%2Fb-1-py3-none-any.whl",
+            &long,
+            &many,
+        ] {
             assert!(bad.parse::<WheelName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn versions_in_names() {
+        for (text, version) in [
+            ("1.0", "1.0"),
+            ("1!2.0", "1!2.0"),
+            ("2.0+cu118", "2.0+cu118"),
+            ("2.0+cu118_x", "2.0+cu118.x"),
+            ("1.0_local_1", "1.0+local.1"),
+            ("1.0_rc1", "1.0rc1"),
+            ("1.0_post1", "1.0.post1"),
+            ("1.0.dev0", "1.0.dev0"),
+        ] {
+            let wheel: WheelName = format!("a-{text}-py3-none-any.whl").parse().unwrap();
+            assert_eq!(wheel.version.to_string(), version, "{text}");
         }
     }
 

@@ -102,9 +102,9 @@ const VERSION: u16 = 20;
 const MADE_BY_UNIX: u16 = 3 << 8 | VERSION;
 const NAME_IS_UTF8: u16 = 1 << 11;
 /// Output is handed to the disk and to the hasher in pieces of this size.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 256 << 10;
 /// Pieces under way between writer and hasher: the most memory this takes.
-const PIECES: usize = 8;
+const PIECES: usize = 16;
 /// Wheels kept open at once; macOS allows a process 256 files.
 const OPEN_WHEELS: usize = 64;
 
@@ -122,13 +122,12 @@ pub fn zip(
     remove_abandoned(dir, &file);
 
     let (packed, file) = std::thread::scope(|scope| {
-        let (to_hash, pieces) = mpsc::sync_channel::<Vec<u8>>(PIECES);
-        let (done, recycled) = mpsc::channel::<Vec<u8>>();
+        let (to_hash, pieces) = mpsc::sync_channel::<(Box<[u8]>, usize)>(PIECES);
+        let (done, recycled) = mpsc::channel::<Box<[u8]>>();
         let hasher = scope.spawn(move || {
             let mut hasher = sha2::Sha256::new();
-            for mut piece in pieces {
-                hasher.update(&piece);
-                piece.clear();
+            for (piece, filled) in pieces {
+                hasher.update(&piece[..filled]);
                 // The writer may be gone already: then nobody needs the buffer.
                 drop(done.send(piece));
             }
@@ -136,7 +135,8 @@ pub fn zip(
         });
         let mut writer = Writer {
             file,
-            piece: Vec::with_capacity(PIECE),
+            piece: fresh_piece(),
+            filled: 0,
             to_hash,
             recycled,
             offset: 0,
@@ -193,9 +193,12 @@ fn remove_abandoned(dir: &Path, ours: &NamedTempFile) {
 
 struct Writer<'a> {
     file: NamedTempFile,
-    piece: Vec<u8>,
-    to_hash: mpsc::SyncSender<Vec<u8>>,
-    recycled: mpsc::Receiver<Vec<u8>>,
+    /// Always `PIECE` long; the first `filled` bytes count. Buffers are used again as they are: clearing them would
+    /// cost as much as copying.
+    piece: Box<[u8]>,
+    filled: usize,
+    to_hash: mpsc::SyncSender<(Box<[u8]>, usize)>,
+    recycled: mpsc::Receiver<Box<[u8]>>,
     /// Bytes of the archive so far, the current piece included.
     offset: u64,
     directory: Vec<u8>,
@@ -325,16 +328,15 @@ impl Writer<'_> {
         let mut at = about.offset;
         let end = about.offset + about.compressed;
         while at < end {
-            if self.piece.len() == PIECE {
+            if self.filled == PIECE {
                 self.hand_over()?;
             }
-            let room = (PIECE - self.piece.len()) as u64;
+            let room = (PIECE - self.filled) as u64;
             let length = usize::try_from(room.min(end - at)).unwrap_or(PIECE);
-            let filled = self.piece.len();
-            self.piece.resize(filled + length, 0);
-            let target = &mut self.piece[filled..];
+            let target = &mut self.piece[self.filled..self.filled + length];
             sources.read_at(owner, target, at).map_err(|_| corrupt())?;
             check.update(target);
+            self.filled += length;
             at += length as u64;
             self.offset += length as u64;
         }
@@ -344,11 +346,12 @@ impl Writer<'_> {
     fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), PackError> {
         self.offset += bytes.len() as u64;
         while !bytes.is_empty() {
-            if self.piece.len() == PIECE {
+            if self.filled == PIECE {
                 self.hand_over()?;
             }
-            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.piece.len()));
-            self.piece.extend_from_slice(now);
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE - self.filled));
+            self.piece[self.filled..self.filled + now.len()].copy_from_slice(now);
+            self.filled += now.len();
             bytes = later;
         }
         Ok(())
@@ -356,14 +359,19 @@ impl Writer<'_> {
 
     /// Writes the current piece and gives it to the hasher; takes a used one back where there is one.
     fn hand_over(&mut self) -> Result<(), PackError> {
-        let written = self.file.as_file_mut().write_all(&self.piece);
+        let written = self.file.as_file_mut().write_all(&self.piece[..self.filled]);
         written.map_err(|source| PackError::Write { path: self.output.to_owned(), source })?;
-        let fresh = self.recycled.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
+        let fresh = self.recycled.try_recv().unwrap_or_else(|_| fresh_piece());
         let full = std::mem::replace(&mut self.piece, fresh);
         // The hasher ends only after this side has closed the channel.
-        drop(self.to_hash.send(full));
+        drop(self.to_hash.send((full, self.filled)));
+        self.filled = 0;
         Ok(())
     }
+}
+
+fn fresh_piece() -> Box<[u8]> {
+    vec![0; PIECE].into_boxed_slice()
 }
 
 impl Header<'_> {

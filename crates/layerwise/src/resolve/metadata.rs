@@ -7,6 +7,7 @@ use crate::error::{Explain, Kind};
 use crate::io::http::Request;
 use crate::io::{Bucket, CacheError, HttpError, Io, Wanted, WheelsError};
 use crate::model::{Sha256, WheelName};
+use crate::wheel::directory::{self, Found};
 
 /// A wheel's metadata and digest.
 pub struct Metadata {
@@ -62,6 +63,13 @@ impl Explain for MetadataError {
 /// `METADATA` is at most this large, in bytes.
 const LARGEST: u64 = 16 << 20;
 
+/// A wheel up to this size is read whole when the index does not offer its metadata: it is likely to be taken, and
+/// then it is here already. Most wheels are smaller, and one request beats two.
+const SMALL_WHEEL: u64 = 512 << 10;
+
+/// The last bytes of a wheel usually hold its directory and, since installers' tools write it last, its dist-info.
+const TAIL: u64 = 32 << 10;
+
 /// Reads the metadata of a wheel on an index: from the cache, from the index (PEP 658), from the wheel's end by
 /// range requests, or from the whole wheel.
 pub async fn read(io: &Arc<Io>, wheel: &WheelName, file: &File) -> Result<Metadata, MetadataError> {
@@ -84,6 +92,11 @@ pub async fn read(io: &Arc<Io>, wheel: &WheelName, file: &File) -> Result<Metada
                 Ok(_) | Err(HttpError::Status { status: 404, .. }) => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+        if let Some(size) = file.size.filter(|size| *size > SMALL_WHEEL)
+            && let Some(bytes) = by_ranges(io, wheel, file, size).await?
+        {
+            return keep(io, sha256, &bytes);
         }
     }
     let wanted = Wanted { name: wheel, url: &file.url, sha256: file.sha256, size: file.size };
@@ -109,4 +122,55 @@ fn local(io: &Io, wheel: &WheelName, file: &File) -> Result<Metadata, MetadataEr
     let sha256 = Sha256::of(&fs_err::read(&path).map_err(failed)?);
     let adopted = io.adopt_wheel(wheel, &path, sha256)?;
     Ok(Metadata { text: adopted.index.metadata.as_str().into(), sha256 })
+}
+
+/// Reads the member `*.dist-info/METADATA` of a remote wheel by one to three range requests. `None` where the server
+/// does not do ranges, or the wheel is not as expected: then the whole wheel tells.
+async fn by_ranges(io: &Io, wheel: &WheelName, file: &File, size: u64) -> Result<Option<Vec<u8>>, MetadataError> {
+    let tail_start = size.saturating_sub(TAIL);
+    let Some(mut tail) = range(io, file, tail_start, size).await? else { return Ok(None) };
+    let Ok(Found::End(end)) = directory::find_end(&tail, tail_start) else { return Ok(None) };
+    let mut start = tail_start;
+    if end.offset < start && end.size <= LARGEST {
+        let Some(more) = range(io, file, end.offset, start).await? else { return Ok(None) };
+        tail = [more, tail].concat();
+        start = end.offset;
+    }
+    let within = |from: u64, to: u64| {
+        let at = |offset: u64| usize::try_from(offset.checked_sub(start)?).ok();
+        tail.get(at(from)?..at(to)?)
+    };
+    let Some(bytes) = within(end.offset, end.offset.saturating_add(end.size)) else { return Ok(None) };
+    let Ok(listed) = directory::parse(bytes, end.entries) else { return Ok(None) };
+    let is_metadata = |name: &str| name.strip_suffix(".dist-info/METADATA").is_some_and(|stem| !stem.contains('/'));
+    let Some(entry) = listed.iter().find(|entry| is_metadata(&entry.name)) else { return Ok(None) };
+    // The local header's extra field is not in the directory: a little more than it usually is.
+    let from = entry.header_offset;
+    let past = (from + 30 + entry.name.len() as u64 + 512).saturating_add(entry.compressed).min(end.offset);
+    if entry.compressed > LARGEST || from >= past {
+        return Ok(None);
+    }
+    let member = match within(from, past) {
+        Some(bytes) => bytes.to_vec(),
+        None => match range(io, file, from, past).await? {
+            Some(bytes) => bytes,
+            None => return Ok(None),
+        },
+    };
+    io.detail(&format!("{wheel}: METADATA read by range requests"));
+    Ok(directory::unpack(entry, &member, LARGEST).ok())
+}
+
+/// Bytes `from` to `past` (not inclusive); `None` where the server sends something else.
+async fn range(io: &Io, file: &File, from: u64, past: u64) -> Result<Option<Vec<u8>>, MetadataError> {
+    let request = Request { range: Some((from, Some(past - 1))), ..Request::new(&file.url) };
+    match io.http.bytes(&request, past - from).await {
+        Ok(answer) => {
+            let partial = answer.status == reqwest::StatusCode::PARTIAL_CONTENT;
+            Ok((partial && answer.bytes.len() as u64 == past - from).then_some(answer.bytes))
+        }
+        // Without ranges the whole file comes, which is more than was asked for.
+        Err(HttpError::TooLarge { .. } | HttpError::Status { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

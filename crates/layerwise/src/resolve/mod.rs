@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
-use crate::input::{Credentials, IndexOptions, Inputs, Requirement, Secret, Source};
+use crate::input::{Credentials, Inputs, Requirement, Secret, Source};
 use crate::io::Io;
 use crate::model::tag::Tags;
 use crate::model::{Lock, PackageName, Pin, Sha256, Target, WheelSource};
@@ -153,9 +153,10 @@ impl Explain for ResolveError {
     }
 }
 
-/// Identity of what a lock is made from: the inputs and the target. A committed lock with the same identity can be
+/// Identity of what a lock is made from: the inputs (index settings among them) and the target. A committed lock with the same identity can be
 /// used as it is. Credentials are not part of it.
-pub fn identity(inputs: &Inputs, indexes: &IndexOptions, target: Target) -> Sha256 {
+pub fn identity(inputs: &Inputs, target: Target) -> Sha256 {
+    let indexes = &inputs.indexes;
     let mut text = format!("layerwise lock 1\n{target}\n");
     let mut line = |key: &str, value: &str| {
         text += &format!("{key} {}:{value}\n", value.len());
@@ -204,11 +205,6 @@ fn join(set: &BTreeSet<String>) -> String {
     set.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-/// The index settings that count for some inputs: what stands in the input files goes before the surroundings.
-pub fn index_options(inputs: &Inputs, io: &Io) -> IndexOptions {
-    inputs.indexes.clone().or(io.settings.indexes.clone())
-}
-
 /// Chooses exactly which wheels.
 pub async fn run(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, ResolveError> {
     let item = target.slug();
@@ -220,14 +216,12 @@ pub async fn run(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, 
 
 async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, ResolveError> {
     let none = BTreeSet::new();
-    let options = index_options(inputs, io);
     let mut lock = match &inputs.source {
         Source::Open { requirements, constraints } => {
-            choose(Work { inputs, options: &options, requirements, constraints, no_deps: false, target }, io).await?
+            choose(Work { inputs, requirements, constraints, no_deps: false, target }, io).await?
         }
         Source::Exact { requirements } => {
-            choose(Work { inputs, options: &options, requirements, constraints: &[], no_deps: true, target }, io)
-                .await?
+            choose(Work { inputs, requirements, constraints: &[], no_deps: true, target }, io).await?
         }
         Source::Pylock { text, path, extras, groups } => {
             let selection = Selection { label: &inputs.label, tags: &Tags::of(target), extras, groups };
@@ -241,7 +235,7 @@ async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, 
             lock
         }
         Source::UvLock { project_dir, extras, groups, .. } => {
-            let uv = Uv::find(io, &options).await?;
+            let uv = Uv::find(io, &inputs.indexes).await?;
             let answer = uv.export(io, project_dir, extras.iter(), groups.iter()).await?;
             let text = answer.pylock.ok_or_else(|| failed(&inputs.label, &answer.stderr))?;
             let selection = Selection { label: &inputs.label, tags: &Tags::of(target), extras: &none, groups: &none };
@@ -251,13 +245,12 @@ async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, 
     for pin in &mut lock.packages {
         take_credentials(pin, io);
     }
-    lock.inputs = Some(identity(inputs, &options, target));
+    lock.inputs = Some(identity(inputs, target));
     Ok(lock)
 }
 
 struct Work<'a> {
     inputs: &'a Inputs,
-    options: &'a IndexOptions,
     requirements: &'a [Requirement],
     constraints: &'a [Requirement],
     no_deps: bool,
@@ -269,8 +262,8 @@ async fn choose(work: Work<'_>, io: &Arc<Io>) -> Result<Lock, ResolveError> {
     let Work { inputs, requirements, constraints, target, .. } = work;
     let none = BTreeSet::new();
     let tags = Tags::of(target);
-    let uv = Uv::find(io, work.options).await?;
-    let upstream = Upstream::new(Arc::clone(io), work.options.clone());
+    let uv = Uv::find(io, &inputs.indexes).await?;
+    let upstream = Upstream::new(Arc::clone(io), inputs.indexes.clone());
     let server = Server::start(Arc::clone(io), upstream, tags.clone()).await.map_err(ResolveError::Listen)?;
     let index_url = server.index_url();
     let compile =

@@ -250,6 +250,10 @@ impl Pylock {
                 return Err(other(format!("{} requires Python {requires}", package.name)));
             }
             let pin = package.pin(label, tags)?;
+            // uv lists a package of two groups twice, in the same words.
+            if packages.contains(&pin) {
+                continue;
+            }
             if packages.iter().any(|other| other.name == pin.name) {
                 let why = "it stands twice for this target".to_owned();
                 return Err(PylockError::Package { label: label.to_owned(), name: pin.name, why });

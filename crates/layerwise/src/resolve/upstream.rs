@@ -12,6 +12,7 @@ use url::Url;
 
 use super::page::{self, File, PageError};
 use crate::error::{Explain, Kind};
+use crate::event::Event;
 use crate::input::{FindLinks, Index, IndexOptions};
 use crate::io::http::Request;
 use crate::io::{Bucket, CacheError, HttpError, Io, SafeUrl};
@@ -110,18 +111,19 @@ struct Kept {
 
 impl Upstream {
     /// The indexes that `options` name, PyPI where they name none.
-    pub fn new(io: Arc<Io>, options: IndexOptions) -> Self {
+    pub fn new(io: Arc<Io>, mut options: IndexOptions) -> Self {
         let pypi =
             || Index { name: None, url: Url::parse(PYPI).expect("a constant URL"), credentials: None, explicit: false };
         let default = options.default_index.clone().unwrap_or_else(pypi);
-        for index in std::iter::once(&default).chain(&options.extra).chain(options.index_of.values()) {
-            io.http.know(index);
-        }
-        for place in &options.find_links {
-            if let FindLinks::Page(url, Some(credentials)) = place {
-                io.http.know_realm(url, credentials.clone());
-            }
-        }
+        options.find_links.retain(|place| {
+            let missing = match place {
+                FindLinks::Dir(dir) if !dir.is_dir() => dir,
+                _ => return true,
+            };
+            let text = format!("`--find-links {}` is no directory: ignored", missing.display());
+            io.emit(Event::Warning { text: &text });
+            false
+        });
         Self { io, options, default }
     }
 

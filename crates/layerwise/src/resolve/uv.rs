@@ -216,7 +216,7 @@ impl Uv {
             if key.eq_ignore_ascii_case("NO_PROXY") {
                 no_proxy.push(",");
                 no_proxy.push(value);
-            } else {
+            } else if !is_of_an_installer(key) {
                 command.env(key, value);
             }
         }
@@ -253,7 +253,9 @@ impl Uv {
         }
         // In the environment, not among the arguments: those are for all users of the machine to see.
         command.env("UV_DEFAULT_INDEX", work.index_url);
-        self.run(command, exchange.path(), requirements.as_os_str()).await
+        command.arg(&requirements);
+        let builds = work.requirements.iter().chain(work.constraints).any(|one| !is_of_an_index(&one.text));
+        self.run(io, command, exchange.path(), builds).await
     }
 
     /// Turns `uv.lock` into a `pylock.toml` for all platforms, without the project itself and without its
@@ -276,35 +278,31 @@ impl Uv {
         for group in groups {
             command.arg("--group").arg(group);
         }
-        self.run(command, exchange.path(), "".as_ref()).await
+        self.run(io, command, exchange.path(), false).await
     }
 
     async fn run(
         &self,
+        io: &Io,
         mut command: tokio::process::Command,
         exchange: &Path,
-        input: &std::ffi::OsStr,
+        builds: bool,
     ) -> Result<Answer, UvError> {
         let written = exchange.join("pylock.toml");
         command.arg("--output-file").arg(&written);
-        if !input.is_empty() {
-            command.arg(input);
+        command.stdout(Stdio::null());
+        // uv wants an interpreter only to ask it about itself, and with a target named it uses none of the answers,
+        // unless it has something to build. Finding one and asking it takes up to a second (pyenv), and there may be
+        // none: so uv is given a stand-in, and looks for itself only where that does not do.
+        if let Some(python) = stand_in(io, builds)? {
+            let output = self.output(again(&command).arg("--python").arg(python)).await?;
+            if output.status.success() || !is_about_python(&output.stderr) {
+                return answer(&output, &written);
+            }
+            io.detail("uv did not take the stand-in for Python: it looks for a real one");
         }
-        command.stdout(Stdio::null()).env("UV_PYTHON_DOWNLOADS", "never");
-        let mut output = self.output(&mut command).await?;
-        if !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("No interpreter found") {
-            // This machine has no Python. uv wants one only to ask it about itself, and with a target named it
-            // uses none of the answers.
-            match stand_in(exchange).map_err(UvError::Exchange)? {
-                Some(python) => command.arg("--python").arg(python),
-                None => command.env("UV_PYTHON_DOWNLOADS", "automatic"),
-            };
-            output = self.output(&mut command).await?;
-        }
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let pylock =
-            if output.status.success() { Some(fs::read_to_string(&written).map_err(UvError::Exchange)?) } else { None };
-        Ok(Answer { pylock, stderr })
+        // The first one there is. Without this uv asks every Python on the machine for the target's exact version.
+        answer(&self.output(command.args(["--python", ">=3.9"])).await?, &written)
     }
 
     async fn output(&self, command: &mut tokio::process::Command) -> Result<std::process::Output, UvError> {
@@ -312,12 +310,52 @@ impl Uv {
     }
 }
 
-/// A program that answers uv's questions about an interpreter, for machines without Python. What it must answer is
-/// private to uv (the pinned version and those around it): if that changes, uv says so and the user installs Python.
-#[cfg(unix)]
-fn stand_in(dir: &Path) -> std::io::Result<Option<PathBuf>> {
-    let path = dir.join("python3");
-    let place = dir.display().to_string();
+/// Whether a variable configures uv, pip or an environment for them: what counts of those is in the index settings.
+fn is_of_an_installer(key: &std::ffi::OsStr) -> bool {
+    let key = key.to_string_lossy();
+    ["UV_", "PIP_", "PYTHON"].iter().any(|prefix| key.starts_with(prefix))
+        || key == "VIRTUAL_ENV"
+        || key == "CONDA_PREFIX"
+}
+
+/// The same command once more.
+fn again(command: &tokio::process::Command) -> tokio::process::Command {
+    let command = command.as_std();
+    let mut copy = tokio::process::Command::new(command.get_program());
+    copy.args(command.get_args()).env_clear().kill_on_drop(true).stdin(Stdio::null()).stdout(Stdio::null());
+    copy.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    if let Some(dir) = command.get_current_dir() {
+        copy.current_dir(dir);
+    }
+    copy
+}
+
+fn answer(output: &std::process::Output, written: &Path) -> Result<Answer, UvError> {
+    let pylock = output.status.success().then(|| fs::read_to_string(written)).transpose();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(Answer { pylock: pylock.map_err(UvError::Exchange)?, stderr })
+}
+
+/// Whether a failure of uv has to do with the interpreter, not with the packages.
+fn is_about_python(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr);
+    !text.contains("No solution found") && (text.contains("interpreter") || text.contains("Querying Python"))
+}
+
+/// Whether a requirement is of an index, not of a path, URL or repository that uv may have to build.
+fn is_of_an_index(text: &str) -> bool {
+    let plain = text.split(';').next().unwrap_or(text);
+    !plain.contains('@') && !plain.contains('/') && !plain.contains('\\') && !plain.trim_start().starts_with('.')
+}
+
+/// A program that answers uv's questions about an interpreter. What it has to answer is private to uv; where uv does
+/// not take the answer it says so. `None` where there is something to build, and on Windows (a script is no program
+/// there).
+fn stand_in(io: &Io, builds: bool) -> Result<Option<PathBuf>, UvError> {
+    if builds || cfg!(not(unix)) {
+        return Ok(None);
+    }
+    let place = io.cache.bucket(Bucket::Tools).display().to_string();
     let scheme =
         serde_json::json!({ "platlib": place, "purelib": place, "include": place, "scripts": place, "data": place });
     let answer = serde_json::json!({
@@ -329,25 +367,24 @@ fn stand_in(dir: &Path) -> std::io::Result<Option<PathBuf>> {
             "python_version": "3.13", "sys_platform": "linux",
         },
         "sys_base_prefix": place, "sys_base_exec_prefix": place, "sys_prefix": place,
-        "sys_base_executable": path, "sys_executable": path, "sys_path": [place], "site_packages": [place],
+        "sys_base_executable": place, "sys_executable": place, "sys_path": [place], "site_packages": [place],
         "stdlib": place, "extension_suffixes": [".so"], "standalone": false, "scheme": scheme, "virtualenv": scheme,
         "os": { "name": "manylinux", "major": 2, "minor": 17 }, "arch": "x86_64",
         "manylinux_compatible": true, "gil_disabled": false, "debug_enabled": false, "pointer_size": "64",
         // Wanted since uv 0.13; older ones do not look at it.
         "cpu_info": { "unavailable": "this is no interpreter" },
     });
-    let answer = answer.to_string();
-    if answer.contains('\'') {
-        return Ok(None);
+    // With what the shell itself has: there may be nothing on PATH.
+    let text = format!("#!/bin/sh\nprintf '%s\\n' '{}'\n", answer.to_string().replace('\'', "'\\''"));
+    let key = format!("python-{}", &Sha256::of(text.as_bytes()).to_string()[..16]);
+    let path = io.cache.path(Bucket::Tools, &key);
+    if !path.exists() {
+        let mut aside = io.cache.aside(Bucket::Tools)?;
+        aside.write_all(text.as_bytes()).map_err(UvError::Exchange)?;
+        make_executable(aside.path()).map_err(UvError::Exchange)?;
+        io.cache.place(aside, Bucket::Tools, &key)?;
     }
-    fs::write(&path, format!("#!/bin/sh\necho '{answer}'\n"))?;
-    make_executable(&path)?;
     Ok(Some(path))
-}
-
-#[cfg(not(unix))]
-fn stand_in(_: &Path) -> std::io::Result<Option<PathBuf>> {
-    Ok(None)
 }
 
 /// The platform to name to uv. It knows no glibc 2.26: 2.28 is the next it knows, and the view keeps from it what
@@ -381,6 +418,16 @@ mod tests {
         for (host, pinned) in &PINNED.wheels {
             let wheel: WheelName = pinned.name.parse().unwrap();
             assert_eq!(wheel.version.to_string(), PINNED.version, "{host}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_to_be_built() {
+        for text in ["six", "six[a]>=1,!=2 ; python_version < '3.9'", "six==1.0+local"] {
+            assert!(is_of_an_index(text), "{text}");
+        }
+        for text in ["./six", "six @ https://h/six.whl", "git+https://h/six", "C:\\six", ".", "six @ file:six"] {
+            assert!(!is_of_an_index(text), "{text}");
         }
     }
 

@@ -1,18 +1,16 @@
 //! Say why: what was passed over, and what would be needed to have it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::str::FromStr as _;
 use std::sync::Arc;
 
 use pep440_rs::{Version, VersionSpecifiers};
-use pep508_rs::{ExtraName, MarkerTree, VerbatimUrl, VersionOrUrl};
+use pep508_rs::{ExtraName, MarkerTree, VersionOrUrl};
 
 use super::view::Project;
 use crate::input::Requirement;
 use crate::model::marker::Environment;
+use crate::model::specifier::{self, Specifier};
 use crate::model::{Note, PackageName, Pin, Target};
-
-type Parsed = pep508_rs::Requirement<VerbatimUrl>;
 
 /// What was learnt of the projects that uv asked for.
 pub type Projects = BTreeMap<PackageName, Option<Arc<Project>>>;
@@ -83,13 +81,13 @@ fn notes_on(pin: &Pin, choice: &Choice<'_>, allowed: &BTreeMap<PackageName, Vec<
 /// What versions of each package all requirements that apply allow: the user's, and those of the chosen packages.
 fn specifiers(choice: &Choice<'_>) -> BTreeMap<PackageName, Vec<VersionSpecifiers>> {
     let environment = Environment::of(choice.target);
-    let mut requirements: Vec<Parsed> = choice
+    let mut requirements: Vec<Specifier> = choice
         .requirements
         .iter()
-        .filter_map(|requirement| Parsed::from_str(&requirement.text).ok())
+        .filter_map(|requirement| specifier::parse(&requirement.text).ok())
         .filter(|requirement| environment.holds_tree(&requirement.marker))
         .collect();
-    let declared: Vec<(&PackageName, Vec<Parsed>)> = choice
+    let declared: Vec<(&PackageName, Vec<Specifier>)> = choice
         .packages
         .iter()
         .filter_map(|pin| Some((&pin.name, requires_dist(choice.metadata.get(&pin.wheel.text)?))))
@@ -120,12 +118,12 @@ fn specifiers(choice: &Choice<'_>) -> BTreeMap<PackageName, Vec<VersionSpecifier
 }
 
 /// The `Requires-Dist` fields of a `METADATA` text; what cannot be read is left out.
-fn requires_dist(metadata: &str) -> Vec<Parsed> {
+fn requires_dist(metadata: &str) -> Vec<Specifier> {
     metadata
         .lines()
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.strip_prefix("Requires-Dist:"))
-        .filter_map(|text| Parsed::from_str(text.trim()).ok())
+        .filter_map(|text| specifier::parse(text.trim()).ok())
         .collect()
 }
 
@@ -135,7 +133,7 @@ pub fn hints(requirements: &[Requirement], projects: &Projects, target: Target, 
     let environment = Environment::of(target);
     let wanted: BTreeMap<PackageName, VersionSpecifiers> = requirements
         .iter()
-        .filter_map(|requirement| Parsed::from_str(&requirement.text).ok())
+        .filter_map(|requirement| specifier::parse(&requirement.text).ok())
         .filter(|requirement| requirement.marker == MarkerTree::TRUE || environment.holds_tree(&requirement.marker))
         .filter_map(|requirement| {
             let specifiers = match requirement.version_or_url {

@@ -1,8 +1,9 @@
 //! The directory of a zip from a stranger.
 //!
 //! Source: PKWARE's APPNOTE.TXT 6.3.10. A zip says everything twice (in its central directory and before each
-//! member), and attacks live in the differences. This reader accepts only archives in which both agree, in which no
-//! two members share a byte, a name or a case of one, and whose names are safe relative paths.
+//! member), and attacks live in the differences. This reader accepts only archives in which both agree, whose
+//! directory ends where the end record begins (so that every reader finds the same one), in which no two members
+//! share a byte or a name, and whose names are safe relative paths.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -109,12 +110,10 @@ pub fn read(file: &mut (impl Read + Seek)) -> Result<Vec<Located>, ZipError> {
         Found::End(end) => end,
         Found::Zip64At(at) => {
             let record = read_at(file, at, 56.min(length.saturating_sub(at)))?;
-            zip64_end(&record)?
+            let end = zip64_end(&record)?;
+            ends_at(end, at)?
         }
     };
-    if end.offset.checked_add(end.size).is_none_or(|past| past > length) {
-        return Err(ZipError::Damaged("its directory is not inside the file"));
-    }
     let bytes = read_at(file, end.offset, end.size)?;
     let listed = parse(&bytes, end.entries)?;
 
@@ -163,20 +162,31 @@ pub fn find_end(tail: &[u8], start: u64) -> Result<Found, ZipError> {
     let (disk, directory_disk) = (u16_at(record, 4), u16_at(record, 6));
     let (entries_here, entries) = (u16_at(record, 8), u16_at(record, 10));
     let (size, offset) = (u32_at(record, 12), u32_at(record, 16));
-    if entries == u16::MAX || size == u32::MAX || offset == u32::MAX {
-        let locator = at.checked_sub(20).map(|locator| &tail[locator..at]);
-        if let Some(locator) = locator.filter(|locator| locator.starts_with(b"PK\x06\x07")) {
-            let zip64 = u64_at(locator, 8);
-            if zip64 > start + at as u64 {
-                return Err(ZipError::Damaged("its ZIP64 record is not inside the file"));
-            }
-            return Ok(Found::Zip64At(zip64));
+    let locator = at.checked_sub(20).map(|locator| &tail[locator..at]);
+    if let Some(locator) = locator.filter(|locator| locator.starts_with(b"PK\x06\x07")) {
+        // Some readers always follow the locator, others only where the record says that it is needed.
+        if entries != u16::MAX && size != u32::MAX && offset != u32::MAX {
+            return Err(ZipError::Damaged("it has a ZIP64 record that it does not need"));
         }
+        let zip64 = u64_at(locator, 8);
+        if zip64 > start + at as u64 {
+            return Err(ZipError::Damaged("its ZIP64 record is not inside the file"));
+        }
+        return Ok(Found::Zip64At(zip64));
     }
     if disk != 0 || directory_disk != 0 || entries_here != entries {
         return Err(ZipError::MultiPart);
     }
-    checked(End { offset: offset.into(), size: size.into(), entries: entries.into() }).map(Found::End)
+    let end = checked(End { offset: offset.into(), size: size.into(), entries: entries.into() })?;
+    ends_at(end, start + at as u64).map(Found::End)
+}
+
+/// A reader that counts the directory from the end record backwards must find the same one.
+fn ends_at(end: End, at: u64) -> Result<End, ZipError> {
+    match end.offset.checked_add(end.size) {
+        Some(past) if past == at => Ok(end),
+        _ => Err(ZipError::Damaged("its directory does not end where its end record begins")),
+    }
 }
 
 fn zip64_end(record: &[u8]) -> Result<End, ZipError> {
@@ -233,7 +243,7 @@ pub fn parse(bytes: &[u8], entries: u64) -> Result<Vec<Listed>, ZipError> {
         listed.push(entry);
         rest = &rest[past..];
     }
-    Ok(listed)
+    if rest.is_empty() { Ok(listed) } else { Err(ZipError::Damaged("its directory has more than its entries")) }
 }
 
 impl Listed {
@@ -281,6 +291,28 @@ impl Listed {
             other => Err(self.error(&format!("is compressed by method {other}; layerwise reads stored and deflated"))),
         }
     }
+}
+
+/// The unpacked bytes of a member, from the bytes of the archive that begin with its local header. At most `limit`
+/// bytes; the CRC-32 is compared.
+pub fn unpack(entry: &Listed, bytes: &[u8], limit: u64) -> Result<Vec<u8>, ZipError> {
+    let damaged = || entry.error("is damaged");
+    if bytes.len() < 30 || !bytes.starts_with(b"PK\x03\x04") || entry.size > limit {
+        return Err(damaged());
+    }
+    let start = 30 + usize::from(u16_at(bytes, 26)) + usize::from(u16_at(bytes, 28));
+    let length = usize::try_from(entry.compressed).map_err(|_| damaged())?;
+    let packed = start.checked_add(length).and_then(|end| bytes.get(start..end)).ok_or_else(damaged)?;
+    let mut plain = Vec::new();
+    match entry.method()? {
+        Method::Stored => plain.extend_from_slice(packed),
+        Method::Deflated => {
+            let mut inflate = flate2::read::DeflateDecoder::new(packed).take(entry.size + 1);
+            inflate.read_to_end(&mut plain).map_err(|_| damaged())?;
+        }
+    }
+    let whole = plain.len() as u64 == entry.size && crc32fast::hash(&plain) == entry.crc32;
+    if whole { Ok(plain) } else { Err(damaged()) }
 }
 
 /// Compares an entry with the local header before its member.
@@ -351,4 +383,176 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use layerwise_testkit::{Member, RawZip};
+
+    use super::*;
+
+    /// `names`, or the error.
+    fn shown(bytes: &[u8]) -> String {
+        match read(&mut io::Cursor::new(bytes)) {
+            Ok(members) => members.iter().map(|member| member.name.clone()).collect::<Vec<_>>().join(" "),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn check(zip: &RawZip, expected: &str) {
+        assert_eq!(shown(&zip.bytes()), expected);
+    }
+
+    fn a() -> Member {
+        Member::new("a", "abc".repeat(100))
+    }
+
+    fn zip(members: impl IntoIterator<Item = Member>) -> RawZip {
+        members.into_iter().fold(RawZip::new(), RawZip::member)
+    }
+
+    #[test]
+    fn good_ones() {
+        check(&zip([]), "");
+        check(&zip([a(), Member::new("b/c", "")]), "a b/c");
+        check(&zip([a().stored(), Member::new("b", "").stored()]), "a b");
+        check(&zip([a().streamed(), Member::new("b", "x").streamed()]), "a b");
+        check(&zip([Member::directory("d"), Member::new("d/ü", "x")]), "d/ü");
+        check(&zip([a().extra(b"\x55\x54\x05\0\x03\0\0\0\0")]), "a");
+        check(&zip([a()]).prefix("#!/bin/sh\n").comment("hello"), "a");
+        check(&zip([a()]).comment("x".repeat(65_535)), "a");
+        // Two cases of one name are two files where Lambda unpacks.
+        check(&zip([a(), Member::new("A", "x")]), "a A");
+    }
+
+    #[test]
+    fn hostile_ones() {
+        check(&zip([a(), a()]), "member `a` stands in the archive twice");
+        check(
+            &zip([a(), Member::new("b", "x").overlaps_previous()]),
+            "member `b` has another name in its local header",
+        );
+        check(&zip([a().local_name("b")]), "member `a` has another name in its local header");
+        check(&zip([a().local_name("ab")]), "member `a` has another name in its local header");
+        check(&zip([a().encrypted()]), "member `a` is encrypted");
+        check(&zip([a().method(99)]), "member `a` is compressed by method 99; layerwise reads stored and deflated");
+        check(&zip([a().stored().declared_size(1)]), "member `a` is stored, but its two sizes differ");
+        check(&zip([Member::symlink("a", "/etc/passwd")]), "member `a` is a symbolic link");
+        check(&zip([a().mode(0o010_644)]), "member `a` is a device or a pipe");
+        check(&zip([Member::new("a/", "x")]), "member `a/` is a directory with bytes");
+        check(&zip([Member::new(b"a\xff", "x")]), "member `a\u{fffd}` has a name that is not UTF-8");
+        for name in ["../a", "/a", "a/../b", "a//b", "./a", "a\\b", "C:/a", "a\u{1b}[2J", "a\r\nb", ""] {
+            let expected = format!("member `{}` has an unsafe name", name.escape_debug());
+            check(&zip([Member::new(name, "x")]), &expected);
+        }
+        check(&zip([Member::new("a".repeat(5000), "x")]), &format!("member `{}` has an unsafe name", "a".repeat(5000)));
+    }
+
+    /// The directory points at a local header that lies in the bytes of another member.
+    #[test]
+    fn members_that_share_bytes() {
+        let inner = zip([Member::new("b", "x").stored()]).bytes();
+        let mut bytes = zip([Member::new("a", &inner[..32]).stored(), Member::new("b", "x").stored()]).bytes();
+        let listed = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+        bytes[listed + 42..listed + 46].copy_from_slice(&31u32.to_le_bytes());
+        assert_eq!(shown(&bytes), "member `b` shares bytes with `a`");
+    }
+
+    #[test]
+    fn damaged_ones() {
+        assert_eq!(shown(b""), "it is not a zip archive, or its end is missing");
+        assert_eq!(shown(b"PK\x05\x06"), "it is not a zip archive, or its end is missing");
+        check(&zip([a()]).truncated(1), "it is not a zip archive, or its end is missing");
+        check(&zip([a()]).declared_members(2), "the zip is damaged: its directory is cut off");
+        check(
+            &zip([a(), Member::new("b", "x")]).declared_members(1),
+            "the zip is damaged: its directory has more than its entries",
+        );
+        let mut trailing = zip([a()]).bytes();
+        trailing.push(0);
+        assert_eq!(shown(&trailing), "it is not a zip archive, or its end is missing");
+    }
+
+    /// Each byte of an archive, changed: an error or a list, and never a panic. Cut off anywhere: always an error.
+    #[test]
+    fn no_byte_makes_it_panic() {
+        let bytes =
+            zip([a().streamed(), Member::new("b/c", "x").stored().extra(b"\x01\0\x08\0\0\0\0\0\0\0\0\0")]).bytes();
+        for at in 0..bytes.len() {
+            assert!(read(&mut io::Cursor::new(&bytes[..at])).is_err(), "cut at {at}");
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] = value;
+                drop(read(&mut io::Cursor::new(changed)));
+            }
+        }
+    }
+
+    /// The end record and what may stand before it, each field free.
+    fn end(entries: u16, size: u32, offset: u32) -> Vec<u8> {
+        let mut bytes = b"PK\x05\x06\0\0\0\0".to_vec();
+        bytes.extend(entries.to_le_bytes().iter().chain(&entries.to_le_bytes()));
+        bytes.extend(size.to_le_bytes().iter().chain(&offset.to_le_bytes()));
+        bytes.extend([0; 2]);
+        bytes
+    }
+
+    fn zip64(entries: u64, size: u64, offset: u64, at: u64) -> Vec<u8> {
+        let mut bytes = b"PK\x06\x06".to_vec();
+        bytes.extend(44u64.to_le_bytes());
+        bytes.extend([45, 3, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for number in [entries, entries, size, offset] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(b"PK\x06\x07\0\0\0\0");
+        bytes.extend(at.to_le_bytes());
+        bytes.extend(1u32.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn ends() {
+        let check = |parts: &[Vec<u8>], expected: &str| assert_eq!(shown(&parts.concat()), expected);
+        let elsewhere = "the zip is damaged: its directory does not end where its end record begins";
+        check(&[end(0, 0, 0)], "");
+        check(&[end(0, 0, 1)], elsewhere);
+        check(&[end(0, 10, 0)], elsewhere);
+        check(&[end(0, u32::MAX, u32::MAX)], "the zip has a directory of 4294967295 bytes, more than layerwise reads");
+        check(&[end(u16::MAX, 0, 0)], "the zip is damaged: its directory is cut off");
+        let full = || end(u16::MAX, u32::MAX, u32::MAX);
+        check(&[zip64(0, 0, 0, 0), full()], "");
+        check(&[zip64(0, 0, 0, 0), end(0, 0, 0)], "the zip is damaged: it has a ZIP64 record that it does not need");
+        check(&[zip64(0, 0, 0, 1), full()], "the zip is damaged: its ZIP64 record is missing");
+        check(&[zip64(0, 0, 0, u64::MAX), full()], "the zip is damaged: its ZIP64 record is not inside the file");
+        check(&[zip64(0, 1, u64::MAX, 0), full()], elsewhere);
+        check(
+            &[zip64(u64::MAX, 0, 0, 0), full()],
+            "the zip has 18446744073709551615 members, more than layerwise reads",
+        );
+        check(
+            &[zip64(0, u64::MAX, 0, 0), full()],
+            "the zip has a directory of 18446744073709551615 bytes, more than layerwise reads",
+        );
+        let mut split = end(0, 0, 0);
+        split[4] = 1;
+        check(&[split], "the zip is one part of several");
+    }
+
+    /// A member whose sizes stand in the ZIP64 extra field, as streaming writers do it.
+    #[test]
+    fn zip64_sizes() {
+        let mut listed = b"PK\x01\x02\x14\x03\x2d\0\0\0\0\0".to_vec();
+        listed.extend([0; 8]); // time, date, CRC-32
+        listed.extend([0xff; 8]); // sizes
+        listed.extend([1, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        listed.extend(7u32.to_le_bytes());
+        listed.push(b'a');
+        listed.extend([1, 0, 16, 0]);
+        listed.extend([3u64.to_le_bytes(), 3u64.to_le_bytes()].concat());
+        let parsed = parse(&listed, 1).unwrap();
+        assert_eq!((parsed[0].size, parsed[0].compressed, parsed[0].header_offset), (3, 3, 7));
+        let at = listed.len() - 18;
+        listed[at] = 8;
+        assert_eq!(parse(&listed, 1).unwrap_err().to_string(), "member `a` has a ZIP64 field that is cut off");
+    }
 }

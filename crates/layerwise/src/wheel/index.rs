@@ -9,6 +9,7 @@ use sha2::Digest as _;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::directory::{self, Located, Method, ZipError};
+use crate::model::tag::unescape_version;
 use crate::model::{PackageName, Sha256, WheelName};
 
 /// What is in a wheel.
@@ -88,6 +89,8 @@ const LARGEST_TEXT: u64 = 16 << 20;
 const LARGEST_SCRIPT: u64 = 1 << 20;
 /// A namespace's `__init__.py` is short.
 const LARGEST_INIT: u64 = 2048;
+/// All that is kept of one wheel's scripts and `__init__.py` files, in bytes.
+const LARGEST_TEXTS: usize = 32 << 20;
 const CHUNK: usize = 128 << 10;
 
 /// Reads a wheel from end to end and accepts it, or says why not.
@@ -101,6 +104,7 @@ pub fn index(file: &mut (impl Read + Seek), name: &WheelName) -> Result<WheelInd
     let mut reader = MemberReader::new();
     let mut members = Vec::with_capacity(located.len());
     let mut texts = BTreeMap::new();
+    let mut texts_bytes = 0;
     let (mut metadata, mut wheel, mut entry_points) = (None, None, None);
     for member in located {
         let in_dist_info = member.name.strip_prefix(&dist_info).and_then(|rest| rest.strip_prefix('/'));
@@ -127,6 +131,11 @@ pub fn index(file: &mut (impl Read + Seek), name: &WheelName) -> Result<WheelInd
         match slot {
             Some(slot) => *slot = Some(String::from_utf8_lossy(&text).into_owned()),
             None if wanted && (text.starts_with(b"#!python") || is_short_init(&member)) => {
+                texts_bytes += text.len();
+                if texts_bytes > LARGEST_TEXTS {
+                    let what = "and the scripts before it are too large for texts";
+                    return Err(WheelError::Member { name: member.name.escape_debug().to_string(), what });
+                }
                 texts.insert(member.name.clone(), text);
             }
             None => {}
@@ -181,10 +190,10 @@ fn dist_info(members: &[Located], name: &WheelName) -> Result<String, WheelError
     let [dist_info] = found.as_slice() else {
         return Err(WheelError::NotAWheel(format!("it has {} dist-info directories instead of one", found.len())));
     };
-    let stem = dist_info.trim_end_matches(".dist-info");
+    let stem = dist_info.strip_suffix(".dist-info").unwrap_or(dist_info);
     let same = stem.rsplit_once('-').is_some_and(|(distribution, version)| {
         distribution.parse::<PackageName>().is_ok_and(|distribution| distribution == name.name)
-            && version.replace('_', "+").parse::<pep440_rs::Version>().is_ok_and(|version| version == name.version)
+            && unescape_version(version).is_some_and(|version| version == name.version)
     });
     if same {
         Ok((*dist_info).to_owned())
@@ -312,5 +321,149 @@ impl WheelIndex {
     /// The member with this name.
     pub fn member(&self, name: &str) -> Option<&Member> {
         self.members.iter().find(|member| member.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use layerwise_testkit::{Member as Raw, RawZip, WheelBuilder, wheel};
+
+    use super::*;
+
+    fn read(built: &layerwise_testkit::Wheel) -> Result<WheelIndex, WheelError> {
+        index(&mut io::Cursor::new(&built.bytes), &built.filename.parse().unwrap())
+    }
+
+    fn a() -> WheelBuilder {
+        wheel("a", "1.0")
+    }
+
+    /// The error, or `dist-info: member member …` without those of dist-info.
+    fn check(wheel: WheelBuilder, expected: &str) {
+        let shown = match read(&wheel.build()) {
+            Ok(index) => {
+                let names = index.members.iter().map(|member| member.name.as_str());
+                let names: Vec<&str> = names.filter(|name| !name.contains(".dist-info/")).collect();
+                format!("{}: {}", index.dist_info, names.join(" "))
+            }
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn good_ones() {
+        check(a().file("a.py", "x"), "a-1.0.dist-info: a.py");
+        check(a().member(Raw::directory("a")).file("a/b.py", ""), "a-1.0.dist-info: a/b.py");
+        check(a().member(Raw::new("b", "x".repeat(300_000)).streamed()), "a-1.0.dist-info: b");
+        check(a().member(Raw::new("b", "x".repeat(300_000)).stored()), "a-1.0.dist-info: b");
+        check(a().member(Raw::zeros("b", 20)), "a-1.0.dist-info: b");
+        check(wheel("My.Pkg", "1.0").spelled("My.Pkg"), "My.Pkg-1.0.dist-info: ");
+        check(wheel("a", "1!1.0+l.1").build_number("2x"), "a-1!1.0+l.1.dist-info: ");
+        check(a().dist_info("A-1.0.0.dist-info"), "A-1.0.0.dist-info: ");
+    }
+
+    #[test]
+    fn hostile_ones() {
+        let b = || Raw::new("b", "abc".repeat(100));
+        check(a().member(b().wrong_crc()), "member `b` does not have the CRC-32 it says");
+        check(a().member(b().declared_size(10)), "member `b` unpacks to more bytes than it says (a zip bomb?)");
+        check(a().member(b().declared_size(301)), "member `b` unpacks to fewer bytes than it says");
+        check(
+            a().member(Raw::zeros("b", 20).declared_size(1)),
+            "member `b` unpacks to more bytes than it says (a zip bomb?)",
+        );
+        let bomb = (0..3).fold(a(), |a, n| a.member(Raw::new(format!("b{n}"), "").declared_size(u32::MAX - 1)));
+        check(bomb, "it unpacks to more than 8589934592 bytes (a zip bomb?)");
+        check(a().file("../b", "x"), "member `../b` has an unsafe name");
+        check(a().member(Raw::symlink("b", "/etc")), "member `b` is a symbolic link");
+        check(a().truncated(5), "it is not a zip archive, or its end is missing");
+        check(
+            a().member(Raw::zeros("a-1.0.dist-info/entry_points.txt", 17)),
+            "member `a-1.0.dist-info/entry_points.txt` is too large for a text",
+        );
+        let script = [b"#!python\n".as_slice(), &vec![b'x'; 1_000_000]].concat();
+        let many = (0..40).fold(a(), |a, n| a.data(&format!("scripts/s{n}"), &script));
+        check(many, "member `a-1.0.data/scripts/s33` and the scripts before it are too large for texts");
+    }
+
+    #[test]
+    fn not_deflate() {
+        let plain = RawZip::new().member(Raw::new("b", "x".repeat(1000))).bytes();
+        let mut bytes = plain.clone();
+        bytes[31] ^= 0xff;
+        let located = directory::read(&mut io::Cursor::new(&bytes)).unwrap().remove(0);
+        let error = MemberReader::new().read(&mut io::Cursor::new(&bytes), &located, |_| Ok(())).unwrap_err();
+        assert_eq!(error.to_string(), "member `b` is not valid deflate data");
+        let mut located = directory::read(&mut io::Cursor::new(&plain)).unwrap().remove(0);
+        located.compressed += 5;
+        let error = MemberReader::new().read(&mut io::Cursor::new(&plain), &located, |_| Ok(())).unwrap_err();
+        assert_eq!(error.to_string(), "member `b` has bytes after its end");
+        located.compressed = 3;
+        let error = MemberReader::new().read(&mut io::Cursor::new(&plain), &located, |_| Ok(())).unwrap_err();
+        assert_eq!(error.to_string(), "member `b` unpacks to fewer bytes than it says");
+    }
+
+    #[test]
+    fn not_wheels() {
+        check(a().without_dist_info(), "it is not a wheel: it has 0 dist-info directories instead of one");
+        check(
+            a().another_dist_info("b-1.0.dist-info"),
+            "it is not a wheel: it has 2 dist-info directories instead of one",
+        );
+        for other in ["b-1.0.dist-info", "a-1.1.dist-info", "a.dist-info", ".dist-info", "a-1.0.dist-info.dist-info"] {
+            let name = "a-1.0-py3-none-any.whl";
+            check(a().dist_info(other), &format!("it is not a wheel: its name is `{name}`, but it holds `{other}`"));
+        }
+        check(a().wheel_file("Wheel-Version: 2.0\n"), "it is not a wheel: Wheel-Version is `2.0`; layerwise reads 1.x");
+        check(a().wheel_file("\nWheel-Version: 1.0\n"), "it is not a wheel: Wheel-Version is ``; layerwise reads 1.x");
+        let zip = |member: Raw| layerwise_testkit::Wheel { bytes: RawZip::new().member(member).bytes(), ..a().build() };
+        let error = |member| read(&zip(member)).unwrap_err().to_string();
+        assert_eq!(
+            error(Raw::new("a-1.0.dist-info/WHEEL", "x")),
+            "it is not a wheel: a-1.0.dist-info/METADATA is missing"
+        );
+        assert_eq!(
+            error(Raw::new("a-1.0.dist-info/METADATA", "x")),
+            "it is not a wheel: a-1.0.dist-info/WHEEL is missing"
+        );
+    }
+
+    #[test]
+    fn what_is_learnt() {
+        let built = a()
+            .tags("cp311-cp311-linux_x86_64")
+            .file("a/__init__.py", "")
+            .file("a/big/__init__.py", "x".repeat(3000))
+            .executable("a/run", "y")
+            .data("scripts/one", "#!python\n1")
+            .data("scripts/two", "#!/bin/sh\n2")
+            .entry_point("console", "one = a:main")
+            .build();
+        let index = read(&built).unwrap();
+        assert_eq!(index.wheel_bytes, built.bytes.len() as u64);
+        assert_eq!(index.metadata, built.metadata);
+        assert!(!index.root_is_purelib);
+        assert_eq!(index.entry_points.as_deref(), Some("[console_scripts]\none = a:main\n"));
+        assert_eq!(index.texts.keys().collect::<Vec<_>>(), ["a-1.0.data/scripts/one", "a/__init__.py"]);
+        let run = index.member("a/run").unwrap();
+        assert!(run.executable && !index.member("a/__init__.py").unwrap().executable);
+        assert_eq!(run.sha256, Sha256::of(b"y"));
+        let mut out = Vec::new();
+        extract(&mut io::Cursor::new(&built.bytes), index.member("a/big/__init__.py").unwrap(), &mut out).unwrap();
+        assert_eq!(out, vec![b'x'; 3000]);
+    }
+
+    #[test]
+    fn a_rotten_index_is_no_index() {
+        let index = read(&a().file("a.py", "x").build()).unwrap();
+        let bytes = index.encode();
+        assert_eq!(WheelIndex::decode(&bytes), Some(index));
+        for at in 0..bytes.len() {
+            let mut rotten = bytes.clone();
+            rotten[at] ^= 1;
+            assert_eq!(WheelIndex::decode(&rotten), None, "bit turned at {at}");
+            assert_eq!(WheelIndex::decode(&bytes[..at]), None, "cut at {at}");
+        }
     }
 }

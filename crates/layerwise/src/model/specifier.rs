@@ -1,0 +1,55 @@
+//! Dependency specifiers: `name[extra]>=1 ; marker`.
+//!
+//! Source: <https://packaging.python.org/en/latest/specifications/dependency-specifiers/> (PEP 508).
+
+use url::Url;
+
+use super::PackageName;
+use super::name::InvalidPackageName;
+
+/// A parsed specifier. (Not with pep508_rs's `VerbatimUrl`: that reads environment variables.)
+pub type Specifier = pep508_rs::Requirement<Url>;
+
+/// The text is no specifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSpecifier {
+    /// Its name, or the name of an extra.
+    #[error(transparent)]
+    Name(InvalidPackageName),
+    /// Anything else, in the parser's words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Parses a specifier.
+pub fn parse(text: &str) -> Result<Specifier, InvalidSpecifier> {
+    check_names(text)?;
+    // Only the message: `Display` of the error slices the text and may panic.
+    text.parse().map_err(|error: pep508_rs::Pep508Error<Url>| InvalidSpecifier::Other(error.message.to_string()))
+}
+
+/// Names and extras that end with a separator; pep508_rs 0.9.2 panics on these (`expect` in its `parse_name`).
+fn check_names(text: &str) -> Result<(), InvalidSpecifier> {
+    let text = text.trim_start();
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).unwrap_or(text.len());
+    let extras = text[end..].trim_start().strip_prefix('[').and_then(|rest| rest.split(']').next());
+    let extras = extras.into_iter().flat_map(|extras| extras.split(',').map(str::trim));
+    for name in std::iter::once(&text[..end]).chain(extras).filter(|name| !name.is_empty()) {
+        name.parse::<PackageName>().map_err(InvalidSpecifier::Name)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_parser_would_panic_on() {
+        for text in ["a-==1", "a[b-]", " a_ >1", "a[b, c.]"] {
+            assert!(matches!(parse(text), Err(InvalidSpecifier::Name(_))), "{text}");
+        }
+        assert!(matches!(parse("a===== 1"), Err(InvalidSpecifier::Other(_))));
+        assert_eq!(parse("A_b[c]>=1").unwrap().name.to_string(), "a-b");
+    }
+}
