@@ -190,7 +190,7 @@ impl Runtime {
         let wanted = if bare.contains('.') {
             format!("python{bare}")
         } else {
-            format!("python3.{}", bare.strip_prefix('3').unwrap_or(bare))
+            bare.strip_prefix('3').map_or_else(|| name.to_owned(), |minor| format!("python3.{minor}"))
         };
         let all = Self::all();
         all.iter().find(|runtime| runtime.name == wanted).ok_or_else(|| TargetError::UnknownRuntime {
