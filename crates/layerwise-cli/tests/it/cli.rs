@@ -339,6 +339,66 @@ fn usage() {
     let _help = alone("build --help").run().success();
 }
 
+/// All that is said of a project with this requirements file.
+fn of_requirements(text: &str) -> String {
+    let cli = alone("build --runtime python3.13").file("requirements.txt", text);
+    let run = cli.run();
+    assert_eq!(left_in(&cli), ["requirements.txt"]);
+    run.text()
+}
+
+#[test]
+fn requirements_files_that_cannot_be_read() {
+    insta::assert_snapshot!(of_requirements(""), @r###"
+        exit: 3
+        ----- stdout -----
+
+        ----- stderr -----
+        error: `requirements.txt` names no packages
+        hint: write one requirement a line, such as `requests>=2`
+    "###);
+    insta::assert_snapshot!(of_requirements("# all\nrequests >= two\n"), @r###"
+        exit: 3
+        ----- stdout -----
+
+        ----- stderr -----
+        error: requirements.txt:2: `requests >= two`: expected a requirement such as `name>=1.2`, a URL or a path: expected version to start with a number, but no leading ASCII digits were found
+    "###);
+    insta::assert_snapshot!(of_requirements("six\n-r more.txt\n"), @r###"
+        exit: 3
+        ----- stdout -----
+
+        ----- stderr -----
+        error: failed to read `more.txt`, which requirements.txt:2 asks for
+          caused by: No such file or directory (os error 2)
+        hint: a relative path counts from the file that names it
+    "###);
+    insta::assert_snapshot!(of_requirements("six\n--nonsense\n"), @r###"
+        exit: 3
+        ----- stdout -----
+
+        ----- stderr -----
+        error: requirements.txt:2: `--nonsense`: there is no option `--nonsense`
+    "###);
+    insta::assert_snapshot!(alone("build -r nowhere.txt --runtime python3.13").run().text(), @r###"
+        exit: 3
+        ----- stdout -----
+
+        ----- stderr -----
+        error: failed to read `nowhere.txt`
+          caused by: No such file or directory (os error 2)
+        hint: check the spelling, or leave `-r` out to have the project's file found
+    "###);
+    insta::assert_snapshot!(alone("build --runtime python3.13").run().text(), @r###"
+        exit: 3
+        ----- stdout -----
+
+        ----- stderr -----
+        error: no dependency file found in `[DIR]`
+        hint: layerwise looks for uv.lock, poetry.lock, Pipfile.lock, pylock.toml, pyproject.toml and requirements.txt
+    "###);
+}
+
 #[test]
 fn nothing_to_build() {
     let cli = alone("build --runtime python3.13");

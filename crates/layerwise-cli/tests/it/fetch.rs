@@ -335,7 +335,6 @@ fn credentials_in_the_index_url() {
 }
 
 #[test]
-#[ignore = "netrc is a stub until the input readers are merged"]
 fn credentials_in_netrc() {
     let served = private().serve();
     let cli = layerwise(&served, &format!("{BUILD} -v"));
@@ -344,6 +343,36 @@ fn credentials_in_netrc() {
     let run = cli.run().success();
     assert_eq!(sha256_of(&run), right());
     no_secret(&cli, &[&run], "");
+}
+
+#[test]
+fn credentials_in_variables_and_in_the_files_of_uv_and_pip() {
+    let served = private().serve();
+    let url = served.url_with("me", PASSWORD);
+    let project = |line: &str| layerwise(&served, line).env("UV_DEFAULT_INDEX", "").file("requirements.txt", "alpha\n");
+    let line = "build --runtime python3.13 --name demo -o demo.zip -v";
+    let uv_toml = format!("[[index]]\nurl = \"{url}\"\ndefault = true\n");
+    let named = format!("[[index]]\nname = \"corp\"\nurl = \"{}\"\ndefault = true\n", served.url());
+    for cli in [
+        project(line).env("UV_DEFAULT_INDEX", &url),
+        project(line).env("PIP_INDEX_URL", &url),
+        project(line).file("uv.toml", uv_toml),
+        project(line)
+            .file("uv.toml", named)
+            .env("UV_INDEX_CORP_USERNAME", "me")
+            .env("UV_INDEX_CORP_PASSWORD", PASSWORD),
+        project(line).file("requirements.txt", "--index-url ${INDEX}\nalpha\n").env("INDEX", &url),
+        project(line).file("pip.conf", format!("[global]\nindex-url = {url}\n")).env("PIP_CONFIG_FILE", "pip.conf"),
+    ] {
+        let run = cli.run().success();
+        assert_eq!(sha256_of(&run), right());
+        let lock = cli.args(words("lock --runtime python3.13 --name demo -v"));
+        let locked = lock.run().success();
+        for file in ["uv.toml", "pip.conf"] {
+            fs_err::remove_file(lock.project().join(file)).ok();
+        }
+        no_secret(&lock, &[&run, &locked], "");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The real binary with a real uv, against a package index in process.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too, which clippy does not see")]
+
 mod archive;
 mod bytes;
 mod cli;
