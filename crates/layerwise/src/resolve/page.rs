@@ -46,6 +46,16 @@ pub enum PageError {
     NotAPage(String),
 }
 
+/// Whether a page from `page` may name a file at `file`: one of the web names places on the web only. A path of this
+/// machine (`file:`) counts only in a mirror that is itself on this machine.
+fn may_name(page: &Url, file: &Url) -> bool {
+    match file.scheme() {
+        "http" | "https" => true,
+        "file" => page.scheme() == "file",
+        _ => false,
+    }
+}
+
 /// Reads a page. `base` is the URL it came from, which relative links count from.
 pub fn parse(content_type: &str, bytes: &[u8], base: &Url, name: &PackageName) -> Result<Vec<File>, PageError> {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -94,7 +104,7 @@ fn parse_json(bytes: &[u8], base: &Url) -> Result<Vec<File>, PageError> {
     let offered = |offer: &Option<Offered>| matches!(offer, Some(Offered::Flag(true) | Offered::Hashes(_)));
     let files = page.files.into_iter().filter_map(|file| {
         Some(File {
-            url: base.join(&file.url).ok()?,
+            url: base.join(&file.url).ok().filter(|url| may_name(base, url))?,
             sha256: file.hashes.get("sha256").and_then(|text| text.parse().ok()),
             size: file.size,
             requires_python: file.requires_python,
@@ -118,6 +128,7 @@ pub fn parse_html(bytes: &[u8], base: &Url, name: &PackageName) -> Result<Vec<Fi
 
     let text = String::from_utf8_lossy(bytes);
     let mut files = Vec::new();
+    let page = base;
     let mut base = base.clone();
     let mut tags = 0usize;
     let mut is_index = false;
@@ -140,7 +151,8 @@ pub fn parse_html(bytes: &[u8], base: &Url, name: &PackageName) -> Result<Vec<Fi
             b"form" => return Err(PageError::NotAPage("a web page with a form (a login?)".to_owned())),
             b"meta" if attribute(b"name").as_deref() == Some("pypi:repository-version") => is_index = true,
             b"a" => {
-                let Some(url) = attribute(b"href").and_then(|href| base.join(&href).ok()) else { continue };
+                let url = attribute(b"href").and_then(|href| base.join(&href).ok());
+                let Some(url) = url.filter(|url| may_name(page, url)) else { continue };
                 let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
                 let filename = percent_decode(last);
                 if !filename.ends_with(".whl") && !is_sdist(&filename) {
@@ -231,6 +243,65 @@ mod tests {
         );
         check(JSON, "{}", "the index's JSON is not that of PEP 691");
         check("text/plain", "x", "the index answered with `text/plain`, not with a package page");
+    }
+
+    #[test]
+    fn a_page_of_the_web_names_no_local_files() {
+        let file = |url: &str| {
+            let name = "a-1-py3-none-any.whl";
+            format!(r#"{{"files":[{{"filename":"{name}","url":"{url}","hashes":{{}}}}]}}"#)
+        };
+        for bad in [
+            "file:///x/a-1-py3-none-any.whl",
+            "javascript:x",
+            "data:,x",
+            "ftp://h/a-1-py3-none-any.whl",
+            "http://",
+            "http://[",
+            "",
+        ] {
+            let expected =
+                if bad.is_empty() { "a-1-py3-none-any.whl https://host/simple/a/ None None false" } else { "" };
+            check(JSON, &file(bad), expected);
+            check("text/html", &format!("<p>a<a href='{bad}'>x</a>"), "");
+        }
+        check("text/html", "<base href='file:///x/'><p>a<a href='a-1-py3-none-any.whl'>x</a>", "");
+        let base = "file:///mirror/a/".parse().unwrap();
+        let html = "<a href='../a-1-py3-none-any.whl'>x</a>";
+        let files = parse_html(html.as_bytes(), &base, &"a".parse().unwrap()).unwrap();
+        assert_eq!(files[0].url.as_str(), "file:///mirror/a-1-py3-none-any.whl");
+    }
+
+    #[test]
+    fn hostile_json() {
+        let wrong = "the index's JSON is not that of PEP 691";
+        for bad in
+            ["", "[", "null", "[]", "{\"files\":{}}", "{\"files\":[{}]}", "{\"files\":[{\"filename\":1,\"url\":\"\"}]}"]
+        {
+            check(JSON, bad, wrong);
+        }
+        check(JSON, &format!("{{\"files\":[],\"x\":{}", "[".repeat(1_000_000)), wrong);
+        let deep = format!("{{\"files\":[{{\"filename\":\"a\",\"url\":\"a\",\"yanked\":{}", "[".repeat(1_000_000));
+        check(JSON, &deep, wrong);
+        check(JSON, r#"{"files":[{"filename":"a","url":"a","size":-1}]}"#, wrong);
+        check("", "<html>", "the index answered with a web page without package links, not with a package page");
+        check("text/html", "hello", "the index answered with text without a single HTML tag, not with a package page");
+        check("text/html", &"<a href='x'>a".repeat(100_000), "");
+    }
+
+    #[test]
+    fn percents() {
+        for (text, plain) in [
+            ("a%2Bb", "a+b"),
+            ("%2f%2E", "/."),
+            ("%", "%"),
+            ("%2", "%2"),
+            ("%zz", "%zz"),
+            ("%ff", "%ff"),
+            ("ä%41", "äA"),
+        ] {
+            assert_eq!(percent_decode(text), plain);
+        }
     }
 
     #[test]
