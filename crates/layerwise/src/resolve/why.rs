@@ -9,7 +9,7 @@ use pep508_rs::{ExtraName, MarkerTree, VerbatimUrl, VersionOrUrl};
 
 use super::view::Project;
 use crate::input::Requirement;
-use crate::model::marker::Environment;
+use crate::model::marker::{Environment, is_too_deep};
 use crate::model::{Note, PackageName, Pin, Target};
 
 type Parsed = pep508_rs::Requirement<VerbatimUrl>;
@@ -86,7 +86,7 @@ fn specifiers(choice: &Choice<'_>) -> BTreeMap<PackageName, Vec<VersionSpecifier
     let mut requirements: Vec<Parsed> = choice
         .requirements
         .iter()
-        .filter_map(|requirement| Parsed::from_str(&requirement.text).ok())
+        .filter_map(|requirement| parsed(&requirement.text))
         .filter(|requirement| environment.holds_tree(&requirement.marker))
         .collect();
     let declared: Vec<(&PackageName, Vec<Parsed>)> = choice
@@ -125,8 +125,12 @@ fn requires_dist(metadata: &str) -> Vec<Parsed> {
         .lines()
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.strip_prefix("Requires-Dist:"))
-        .filter_map(|text| Parsed::from_str(text.trim()).ok())
+        .filter_map(parsed)
         .collect()
+}
+
+fn parsed(text: &str) -> Option<Parsed> {
+    if is_too_deep(text) { None } else { Parsed::from_str(text.trim()).ok() }
 }
 
 /// What to say when uv found no solution: for each project that has releases which the user's own requirement
@@ -135,7 +139,7 @@ pub fn hints(requirements: &[Requirement], projects: &Projects, target: Target, 
     let environment = Environment::of(target);
     let wanted: BTreeMap<PackageName, VersionSpecifiers> = requirements
         .iter()
-        .filter_map(|requirement| Parsed::from_str(&requirement.text).ok())
+        .filter_map(|requirement| parsed(&requirement.text))
         .filter(|requirement| requirement.marker == MarkerTree::TRUE || environment.holds_tree(&requirement.marker))
         .filter_map(|requirement| {
             let specifiers = match requirement.version_or_url {
@@ -183,4 +187,21 @@ fn later(runtime: Option<String>) -> String {
 
 fn mentions(said: &str, name: &PackageName) -> bool {
     said.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|word| word.trim_matches('-') == name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `METADATA` is a stranger's: what cannot be read of it is left out.
+    #[test]
+    fn requirements_of_strangers() {
+        let deep = format!("{}os_name == 'x'{}", "(".repeat(100_000), ")".repeat(100_000));
+        let text = format!(
+            "Name: a\nRequires-Dist: b (>=1)\nRequires-Dist: c; {deep}\nRequires-Dist: [\nRequires-Dist:\n\
+             Requires-Dist: d[x]>1; extra == 'y'\nRequires-Dist: e @ https://h/e.whl\n\nRequires-Dist: body\n"
+        );
+        let names: Vec<String> = requires_dist(&text).iter().map(|one| one.name.to_string()).collect();
+        assert_eq!(names, ["b", "d", "e"]);
+    }
 }
