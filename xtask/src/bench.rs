@@ -158,7 +158,7 @@ impl Bench {
         let times = self.race(&[warm, contestant(|| Ok(()), || copy(&zip))])?;
         let what = format!("{} ({unzipped} MB unzipped, {} MB zip), warm", LARGE.join(", "), megabytes(&zip));
         report.row(&what, "`cp` + `sync` of the zip", &times, 2.0);
-        let peak = peak_memory(self.layerwise(&project, "warm", &["build"]))?;
+        let peak = peak_memory(&self.layerwise(&project, "warm", &["build"]))?;
         report.fact("the same, peak memory", &format!("{peak:.0} MiB"), "at most 64 MiB", peak <= 64.0);
         Ok(())
     }
@@ -307,7 +307,7 @@ fn succeed(mut command: Command) -> Result<(), String> {
 }
 
 /// Peak resident memory of a command and its children, in MiB, as GNU time says.
-fn peak_memory(command: Command) -> Result<f64, String> {
+fn peak_memory(command: &Command) -> Result<f64, String> {
     let mut timed = Command::new("/usr/bin/time");
     timed.args(["-f", "%M"]).arg(command.get_program()).args(command.get_args());
     for (key, value) in command.get_envs() {

@@ -16,6 +16,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("LAYERWISE_ARCHITECTURE", "The architectures, separated by commas; `--arch` wins, the configuration loses."),
     ("LAYERWISE_OFFLINE", "Use only what is in the cache, when it is `1` or `true`; so does `UV_OFFLINE`."),
     ("LAYERWISE_UV", "The `uv` to run, instead of the one on PATH."),
+    (
+        "LAYERWISE_TODAY",
+        "Another day than the present one, for the runtimes' dates (`2027-07-01`): what will it say then?",
+    ),
     ("NO_COLOR", "No colours, when it is not empty (<https://no-color.org>); `--color` wins."),
     ("CLICOLOR_FORCE", "Colours even without a terminal, when it is neither empty nor `0`."),
     ("TERM", "`dumb` means no colours and no progress bars."),

@@ -138,6 +138,8 @@ impl Cli {
         command.env("PATH", std::env::join_paths(&self.path).expect("no path of the kit holds a separator"));
         command.env("COLUMNS", "100").env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
         command.env("UV_PYTHON_DOWNLOADS", "never");
+        // Lambda's dates pass; what the tests say must not.
+        command.env("LAYERWISE_TODAY", "2026-11-24");
         if let Some(value) = std::env::var_os("SystemRoot") {
             command.env("SystemRoot", value); // without it Windows has no sockets
         }

@@ -14,7 +14,7 @@ fn the_environment_is_the_kits() {
     let mut names: Vec<&str> = run.stdout.lines().filter_map(|line| line.split('=').next()).collect();
     names.retain(|name| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name)); // the shell's own
     names.sort_unstable();
-    let expected = "COLUMNS EXTRA HOME LAYERWISE_CACHE_DIR LC_ALL NO_COLOR PATH TEMP TMP TMPDIR TZ UV_CACHE_DIR \
+    let expected = "COLUMNS EXTRA HOME LAYERWISE_CACHE_DIR LAYERWISE_TODAY LC_ALL NO_COLOR PATH TEMP TMP TMPDIR TZ UV_CACHE_DIR \
                     UV_PYTHON_DOWNLOADS USERPROFILE";
     let mut expected: Vec<&str> = expected.split_whitespace().collect();
     expected.sort_unstable();

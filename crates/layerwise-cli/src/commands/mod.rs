@@ -24,7 +24,8 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// The present day, `YYYY-MM-DD`.
     pub(crate) fn today(&self) -> String {
-        crate::settings::day(self.environment.now)
+        let other = self.environment.text("LAYERWISE_TODAY").map(str::to_owned);
+        other.unwrap_or_else(|| crate::settings::day(self.environment.now))
     }
 
     /// The ending of a command that prints `text` on stdout.

@@ -201,6 +201,9 @@ impl Placing<'_> {
         let (name, index) = self.wheels[owner];
         let dist_info = &index.dist_info;
         let data = format!("{}.data/", dist_info.strip_suffix(".dist-info").unwrap_or(dist_info));
+        let entry_points = index.entry_points.as_deref().unwrap_or_default();
+        let scripts = script::entry_points(entry_points, &self.places.interpreter);
+        let scripts = scripts.map_err(|line| AssembleError::EntryPoint { wheel: name.text.clone(), line })?;
         for (member, about) in index.members.iter().enumerate() {
             if about
                 .name
@@ -218,6 +221,7 @@ impl Placing<'_> {
                     Some(("purelib" | "platlib", rest)) => format!("{}{rest}", self.places.root),
                     Some(("data", rest)) => format!("{PREFIX}{rest}"),
                     Some(("headers", rest)) => format!("{PREFIX}include/{}/{rest}", name.name),
+                    Some(("scripts", rest)) if script::is_wrapper(rest, &scripts) => continue,
                     Some(("scripts", rest)) => {
                         executable = true;
                         let text = index.texts.get(&about.name);
@@ -234,9 +238,7 @@ impl Placing<'_> {
             };
             self.put(path, Entry { owner, content, executable }, excludes)?;
         }
-        let entry_points = index.entry_points.as_deref().unwrap_or_default();
-        let scripts = script::entry_points(entry_points, &self.places.interpreter);
-        for (file, text) in scripts.map_err(|line| AssembleError::EntryPoint { wheel: name.text.clone(), line })? {
+        for (file, text) in scripts {
             let content = Content::Generated(text.into_bytes());
             self.put(format!("{PREFIX}bin/{file}"), Entry { owner, content, executable: true }, excludes)?;
         }
@@ -383,5 +385,246 @@ impl Excludes {
 
     fn unused(self) -> Vec<String> {
         self.0.into_iter().filter(|(.., used)| !used).map(|(pattern, ..)| pattern).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use layerwise_testkit::{WheelBuilder, wheel};
+
+    use super::*;
+    use crate::model::Sha256;
+
+    fn assembled(
+        wheels: &[WheelBuilder],
+        options: &Options,
+    ) -> Result<(Assembled, Vec<(WheelName, WheelIndex)>), AssembleError> {
+        let read = |one: &WheelBuilder| {
+            let built = one.clone().build();
+            let name: WheelName = built.filename.parse().unwrap();
+            let index = crate::wheel::index(&mut Cursor::new(&built.bytes), &name).unwrap();
+            (name, index)
+        };
+        let indexed: Vec<_> = wheels.iter().map(read).collect();
+        let named: Vec<_> = indexed.iter().map(|(name, index)| (name, index)).collect();
+        let target = Target::new("python3.12", "x86_64", "2026-11-24").unwrap();
+        assemble(&named, target, options).map(|assembled| (assembled, indexed))
+    }
+
+    /// The paths without those of dist-info, `*` after executables; or the error.
+    fn check_with(wheels: &[WheelBuilder], options: &Options, expected: &[&str]) {
+        let shown: Vec<String> = match assembled(wheels, options) {
+            Ok((assembled, _)) => assembled
+                .tree
+                .iter()
+                .filter(|(path, _)| !path.as_str().contains(".dist-info/"))
+                .map(|(path, entry)| format!("{path}{}", if entry.executable { "*" } else { "" }))
+                .collect(),
+            Err(error) => vec![error.to_string()],
+        };
+        assert_eq!(shown, expected);
+    }
+
+    fn check(wheels: &[WheelBuilder], expected: &[&str]) {
+        check_with(wheels, &Options::default(), expected);
+        let reversed: Vec<_> = wheels.iter().rev().cloned().collect();
+        if !expected[0].contains("wheels of the same") {
+            check_with(&reversed, &Options::default(), expected);
+        }
+    }
+
+    fn text(wheels: &[WheelBuilder], path: &str) -> String {
+        let (assembled, _) = assembled(wheels, &Options::default()).unwrap();
+        match &assembled.tree.get(&LayerPath::new(path).unwrap()).unwrap().content {
+            Content::Generated(bytes) => String::from_utf8(bytes.clone()).unwrap(),
+            Content::Member { .. } => "(a member)".to_owned(),
+        }
+    }
+
+    fn a() -> WheelBuilder {
+        wheel("a", "1.0")
+    }
+
+    fn b() -> WheelBuilder {
+        wheel("b", "1.0")
+    }
+
+    fn everything() -> WheelBuilder {
+        a().file("a/__init__.py", "x = 1")
+            .executable("a/run", "x")
+            .data("purelib/p.py", "x")
+            .data("platlib/q.so", "x")
+            .data("data/etc/a.conf", "x")
+            .data("headers/a.h", "x")
+            .data("scripts/tool", "#!python -u\nx")
+            .data("scripts/sh", "#!/bin/sh\n")
+            .entry_point("console", "main = a:main")
+    }
+
+    #[test]
+    fn places() {
+        check(
+            &[everything()],
+            &[
+                "python/a/__init__.py",
+                "python/a/run*",
+                "python/bin/main*",
+                "python/bin/sh*",
+                "python/bin/tool*",
+                "python/etc/a.conf",
+                "python/include/a/a.h",
+                "python/p.py",
+                "python/q.so",
+            ],
+        );
+        check_with(
+            &[everything()],
+            &Options { layout: Layout::SitePackages, ..Options::default() },
+            &[
+                "python/bin/main*",
+                "python/bin/sh*",
+                "python/bin/tool*",
+                "python/etc/a.conf",
+                "python/include/a/a.h",
+                "python/lib/python3.12/site-packages/a/__init__.py",
+                "python/lib/python3.12/site-packages/a/run*",
+                "python/lib/python3.12/site-packages/p.py",
+                "python/lib/python3.12/site-packages/q.so",
+            ],
+        );
+        assert_eq!(text(&[everything()], "python/bin/tool"), "#!/var/lang/bin/python3.12 -u\nx");
+        assert_eq!(text(&[everything()], "python/bin/sh"), "(a member)");
+        check(
+            &[a().data("nowhere/x", "x")],
+            &["`a-1.0-py3-none-any.whl` has `a-1.0.data/nowhere/x`: there is no such scheme"],
+        );
+        check(&[a().data("data", "x")], &["`a-1.0-py3-none-any.whl` has `a-1.0.data/data`: there is no such scheme"]);
+        check(
+            &[a().entry_point("console", "x = a")],
+            &["`a-1.0-py3-none-any.whl` has an entry point that is none: `x = a`"],
+        );
+    }
+
+    /// Old setuptools put the scripts of entry points into wheels, too; pip and uv take the entry point.
+    #[test]
+    fn wrappers_give_way_to_entry_points() {
+        let a = a().entry_point("console", "t = a:main").data("scripts/t", "#!python\nold").data("scripts/t.exe", "MZ");
+        let a = a.data("scripts/t-script.py", "old").data("scripts/u.exe", "MZ");
+        check(std::slice::from_ref(&a), &["python/bin/t*", "python/bin/u.exe*"]);
+        assert!(text(&[a], "python/bin/t").contains("from a import main"));
+    }
+
+    #[test]
+    fn record_and_installer() {
+        for layout in [Layout::Python, Layout::SitePackages] {
+            let options = Options { layout, excludes: vec!["a/run".to_owned()] };
+            let wheel = everything()
+                .file("a/b,\"c.py", "x")
+                .dist_info_file("direct_url.json", "{}")
+                .dist_info_file("INSTALLER", "pip\n");
+            let (assembled, _) = assembled(&[wheel], &options).unwrap();
+            let (root, up) = match layout {
+                Layout::Python => ("python/", ""),
+                Layout::SitePackages => ("python/lib/python3.12/site-packages/", "../../../"),
+            };
+            let at = |path: &str| assembled.tree.get(&LayerPath::new(format!("{root}a-1.0.dist-info/{path}")).unwrap());
+            let generated = |path: &str| match &at(path).unwrap().content {
+                Content::Generated(bytes) => String::from_utf8(bytes.clone()).unwrap(),
+                Content::Member { .. } => panic!("{path} is a member"),
+            };
+            assert_eq!(generated("INSTALLER"), "layerwise\n");
+            assert!(at("direct_url.json").is_none());
+            let expected: BTreeSet<String> = assembled
+                .tree
+                .iter()
+                .map(|(path, entry)| {
+                    let path = path.as_str();
+                    let relative = match path.strip_prefix(root) {
+                        Some(inside) => inside.to_owned(),
+                        None => format!("{up}{}", path.strip_prefix("python/").unwrap()),
+                    };
+                    let hash = format!("sha256={},{}", entry.sha256().record_base64(), entry.size());
+                    match relative.as_str() {
+                        "a-1.0.dist-info/RECORD" => "a-1.0.dist-info/RECORD,,".to_owned(),
+                        "a/b,\"c.py" => format!("\"a/b,\"\"c.py\",{hash}"),
+                        _ => format!("{relative},{hash}"),
+                    }
+                })
+                .collect();
+            let record = generated("RECORD");
+            assert!(record.lines().is_sorted() && record.ends_with('\n'));
+            assert_eq!(record.lines().map(str::to_owned).collect::<BTreeSet<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn two_wheels_at_one_path() {
+        let (x, y) = (a().file("m/x.py", "x"), b().file("m/x.py", "y"));
+        check(
+            &[x.clone(), y],
+            &["`a-1.0-py3-none-any.whl` and `b-1.0-py3-none-any.whl` both bring `python/m/x.py`, with different bytes"],
+        );
+        check(&[x, b().executable("m/x.py", "x")], &["python/m/x.py*"]);
+        check(
+            &[a().file("m", "x"), b().file("m/x/y.py", "y")],
+            &["`a-1.0-py3-none-any.whl` brings the file `python/m`, which in `b-1.0-py3-none-any.whl` is a directory"],
+        );
+        let script = |wheel: WheelBuilder, module: &str| wheel.entry_point("console", &format!("t = {module}:main"));
+        check(&[script(a(), "x"), script(b(), "x")], &["python/bin/t*"]);
+        check(
+            &[script(a(), "x"), script(b(), "y")],
+            &["`a-1.0-py3-none-any.whl` and `b-1.0-py3-none-any.whl` both bring `python/bin/t`, with different bytes"],
+        );
+        check(
+            &[a(), wheel("A", "2.0")],
+            &["`a-1.0-py3-none-any.whl` and `a-2.0-py3-none-any.whl` are wheels of the same distribution"],
+        );
+    }
+
+    #[test]
+    fn namespaces() {
+        let pkgutil = "__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n";
+        let resources = "__import__('pkg_resources').declare_namespace(__name__)\n";
+        let both = |x: &str, y: &str| [a().file("n/__init__.py", x), b().file("n/__init__.py", y)];
+        let conflict = "`a-1.0-py3-none-any.whl` and `b-1.0-py3-none-any.whl` both bring `python/n/__init__.py`, with different bytes";
+        let kept = |wheels: &[WheelBuilder]| {
+            let (assembled, _) = assembled(wheels, &Options::default()).unwrap();
+            let digest = assembled.tree.get(&LayerPath::new("python/n/__init__.py").unwrap()).unwrap().sha256();
+            [("pkgutil", pkgutil), ("resources", resources)]
+                .iter()
+                .find(|(_, text)| Sha256::of(text.as_bytes()) == digest)
+                .map(|(name, _)| *name)
+        };
+        assert_eq!(kept(&both(pkgutil, "")), Some("pkgutil"));
+        assert_eq!(kept(&both("# only a comment\n", pkgutil)), Some("pkgutil"));
+        assert_eq!(kept(&both(pkgutil, resources)), Some("resources"));
+        assert_eq!(kept(&both("", "# c\n")), None);
+        check(&both("x = 1\n", pkgutil), &[conflict]);
+        check(&both("x = 1\n", ""), &[conflict]);
+        check(&both(&"#".repeat(3000), pkgutil), &[conflict]);
+    }
+
+    #[test]
+    fn excludes() {
+        let files =
+            a().file("a/x.py", "x").file("a/tests/t.py", "x").file("a/tests/d/t.py", "x").data("data/etc/c", "x");
+        let check = |patterns: &[&str], expected: &[&str], unused: &[&str]| {
+            let excludes = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+            let options = Options { excludes, ..Options::default() };
+            check_with(std::slice::from_ref(&files), &options, expected);
+            assert_eq!(assembled(std::slice::from_ref(&files), &options).unwrap().0.unused_excludes, unused);
+        };
+        check(&["**/tests/**"], &["python/a/x.py", "python/etc/c"], &[]);
+        check(&["a/tests/*"], &["python/a/tests/d/t.py", "python/a/x.py", "python/etc/c"], &[]);
+        check(&["etc/**", "a/*.py", "none/**"], &["python/a/tests/d/t.py", "python/a/tests/t.py"], &["none/**"]);
+        check(&["**"], &[], &[]);
+        let wrong = Options { excludes: vec!["a[".to_owned()], ..Options::default() };
+        check_with(&[a()], &wrong, &["`a[` is not a pattern"]);
+        // The way out that a conflict's hint names.
+        let (x, y) = (a().file("m/[x].py", "x"), b().file("m/[x].py", "y"));
+        let error = assembled(&[x, y], &Options::default()).unwrap_err();
+        assert!(error.hints()[0].contains("--exclude"), "{:?}", error.hints());
     }
 }

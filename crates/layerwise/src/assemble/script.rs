@@ -1,16 +1,13 @@
 //! Programs of packages: `python/bin/NAME`.
 
-/// The text of a script of a wheel with its first line naming `interpreter`, where it begins with `#!python` (PEP 427).
+/// The text of a script of a wheel with its first line naming `interpreter`, where it begins with `#!python` (PEP 427;
+/// `#!pythonw` and `#!python3` do, too).
 pub(super) fn rewrite(text: &[u8], interpreter: &str) -> Option<Vec<u8>> {
     let rest = text.strip_prefix(b"#!python")?;
-    let rest = rest.strip_prefix(b"w").unwrap_or(rest);
     let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
     let (line, body) = rest.split_at(end);
-    let arguments = String::from_utf8_lossy(line);
-    let arguments = arguments.trim_end();
-    if !arguments.is_empty() && !arguments.starts_with(' ') {
-        return None;
-    }
+    let line = String::from_utf8_lossy(line);
+    let arguments = line.find(char::is_whitespace).map_or("", |at| line[at..].trim_end());
     Some([format!("#!{interpreter}{arguments}").as_bytes(), body].concat())
 }
 
@@ -36,6 +33,14 @@ pub(super) fn entry_points(text: &str, interpreter: &str) -> Result<Vec<(String,
     scripts.sort();
     scripts.dedup_by(|a, b| a.0 == b.0);
     Ok(scripts)
+}
+
+/// Whether a file below `.data/scripts` is what old setuptools made for the entry point of that name: `tool`,
+/// `tool.exe`, `tool-script.py`. As pip and uv do, it gives way to the script made from the entry point.
+pub(super) fn is_wrapper(file: &str, scripts: &[(String, String)]) -> bool {
+    let ends = [".exe", "-script.py", "-script.pyw"];
+    let name = ends.iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
+    scripts.iter().any(|(script, _)| script == name)
 }
 
 fn script(line: &str, interpreter: &str) -> Option<(String, String)> {
@@ -79,7 +84,10 @@ mod tests {
         check("#!python\nx", Some("#!/p\nx"));
         check("#!pythonw -u\r\nx", Some("#!/p -u\nx"));
         check("#!python", Some("#!/p"));
-        check("#!python3\nx", None);
+        check("#!python3\nx", Some("#!/p\nx"));
+        check("#!python3.9 -E \nx", Some("#!/p -E\nx"));
+        check("#!python\r\nx", Some("#!/p\nx"));
+        check("", None);
         check("#!/bin/sh\nx", None);
     }
 

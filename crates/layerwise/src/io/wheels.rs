@@ -277,8 +277,8 @@ impl Io {
         if response.status() == reqwest::StatusCode::RANGE_NOT_SATISFIABLE {
             return Err(HttpError::Short { url: safe(), got: 0, expected: wanted.size.unwrap_or_default() }.into());
         }
-        let expected = response.content_length().map(|length| length + *got);
-        let limit = wanted.size.unwrap_or(LARGEST_WHEEL);
+        let expected = response.content_length().map(|length| length.saturating_add(*got));
+        let limit = wanted.size.unwrap_or(LARGEST_WHEEL).min(LARGEST_WHEEL);
         loop {
             let chunk = response.chunk().await;
             let chunk = chunk.map_err(|source| HttpError::Transport { url: safe(), source: source.without_url() })?;
@@ -358,4 +358,125 @@ fn looks_like_html(file: &mut NamedTempFile) -> bool {
     let count = file.rewind().and_then(|()| file.read(&mut start)).unwrap_or_default();
     let text = String::from_utf8_lossy(&start[..count]).trim_start().to_ascii_lowercase();
     text.starts_with("<!doctype") || text.starts_with("<html")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use layerwise_testkit::{Fault, Index, Member, Wheel, wheel};
+
+    use super::*;
+    use crate::event::Silent;
+    use crate::io::IoSettings;
+
+    fn io(dir: &Path) -> Arc<Io> {
+        Arc::new(
+            Io::new(IoSettings {
+                cache_dir: dir.to_owned(),
+                offline: false,
+                now: SystemTime::UNIX_EPOCH,
+                uv: None,
+                child_env: Vec::new(),
+                netrc: None,
+                ca_files: Vec::new(),
+                keyring: None,
+                concurrency: 4,
+                http_timeout: Duration::from_secs(2),
+                events: Arc::new(Silent),
+            })
+            .unwrap(),
+        )
+    }
+
+    fn block<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    fn a() -> Wheel {
+        // Several pieces, and nothing that compresses away.
+        let bytes: Vec<u8> =
+            (0..200_000u32).flat_map(|n| Sha256::of(&n.to_le_bytes()).as_bytes()[..1].to_vec()).collect();
+        wheel("a", "1.0").member(Member::new("a.bin", bytes).stored()).build()
+    }
+
+    /// What a download ends with: `ok`, or the error and its causes. A failure leaves nothing in the cache.
+    fn check(fault: impl Into<layerwise_testkit::FaultRule>, given: bool, expected: &str) {
+        let wheel = a();
+        let dir = tempfile::tempdir().unwrap();
+        let io = io(dir.path());
+        let served = Index::new().wheel(wheel.clone()).fault(fault).serve();
+        let url: Url = served.url().replace("/simple/", &format!("/files/{}", wheel.filename)).parse().unwrap();
+        let name: WheelName = wheel.filename.parse().unwrap();
+        let sha256 = given.then(|| wheel.sha256.parse().unwrap());
+        let got = block(io.wheel(Wanted { name: &name, url: &url, sha256, size: None }));
+        let shown = match &got {
+            Ok(cached) => {
+                assert_eq!(fs::read(&cached.path).unwrap(), wheel.bytes);
+                "ok".to_owned()
+            }
+            Err(error) => {
+                assert_eq!(fs::read_dir(io.cache.bucket(Bucket::Wheels)).unwrap().count(), 0);
+                crate::error::chain(error)
+            }
+        };
+        assert!(shown.contains(expected), "{shown}\nbut expected: {expected}");
+        assert_eq!(got.is_ok(), expected == "ok");
+    }
+
+    #[test]
+    fn downloads() {
+        for given in [true, false] {
+            check(Fault::Status(503).times(2), given, "ok");
+            check(Fault::CutBody { after_bytes: 70_000 }.times(3), given, "ok");
+            check(Fault::Reset.times(1), given, "ok");
+            check(Fault::Stall { after_bytes: 100_000 }.times(1), given, "ok");
+            check(Fault::Redirect, given, "ok");
+            check(Fault::NoRange, given, "ok");
+            check(Fault::Status(404), given, "answered 404");
+        }
+        check(Fault::WrongBytes, true, "is not the file that was promised: expected sha256 ");
+        check(Fault::Html, true, " (a web page)");
+        check(Fault::Html, false, "it is not a zip archive, or its end is missing");
+    }
+
+    #[test]
+    fn local_files_are_not_for_urls() {
+        let dir = tempfile::tempdir().unwrap();
+        let wheel = a();
+        let path = dir.path().join(&wheel.filename);
+        fs::write(&path, &wheel.bytes).unwrap();
+        let (name, url) = (wheel.filename.parse().unwrap(), Url::from_file_path(&path).unwrap());
+        let io = io(&dir.path().join("cache"));
+        assert!(block(io.wheel(Wanted { name: &name, url: &url, sha256: None, size: None })).is_err());
+    }
+
+    #[test]
+    fn rotten_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let io = io(&dir.path().join("cache"));
+        let wheel = a();
+        let (name, sha256): (WheelName, Sha256) = (wheel.filename.parse().unwrap(), wheel.sha256.parse().unwrap());
+        let path = dir.path().join(&wheel.filename);
+        fs::write(&path, &wheel.bytes).unwrap();
+        let other = io.adopt_wheel(&name, &path, Sha256::of(b"x")).unwrap_err();
+        assert!(other.to_string().contains("is not the file that was promised"), "{other}");
+        assert!(io.cached_wheel(&name, sha256).unwrap().is_none());
+        let cached = io.adopt_wheel(&name, &path, sha256).unwrap();
+        let index = io.cache.path(Bucket::Wheels, &keys(sha256).1);
+
+        // Without its index, or with a rotten one, the wheel's own digest decides.
+        for spoil in [None, Some(b"rotten".as_slice())] {
+            match spoil {
+                None => fs::remove_file(&index).unwrap(),
+                Some(bytes) => fs::write(&index, bytes).unwrap(),
+            }
+            let again = io.cached_wheel(&name, sha256).unwrap().unwrap();
+            assert_eq!(again.index, cached.index);
+            assert_eq!(WheelIndex::decode(&fs::read(&index).unwrap()).as_ref(), Some(cached.index.as_ref()));
+        }
+        fs::write(&cached.path, b"short").unwrap();
+        assert!(io.cached_wheel(&name, sha256).unwrap().is_none());
+        assert!(!cached.path.exists() && !index.exists());
+    }
 }

@@ -61,6 +61,9 @@ impl Environment {
 
     /// Whether `marker` holds here.
     pub fn holds(&self, marker: &str) -> Result<bool, InvalidMarker> {
+        if is_too_deep(marker) {
+            return Err(InvalidMarker { marker: "((((…".to_owned(), why: "it has too many parentheses".to_owned() });
+        }
         let plain = self.settle_selections(marker);
         let tree: MarkerTree = plain.parse().map_err(|error: pep508_rs::Pep508Error| InvalidMarker {
             marker: marker.to_owned(),
@@ -109,9 +112,24 @@ impl Environment {
     }
 }
 
+/// Whether a requirement or marker has more parentheses than anybody writes: its parser would exhaust the stack.
+pub fn is_too_deep(text: &str) -> bool {
+    text.matches('(').count() > 100
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deep_markers_do_not_exhaust_the_stack() {
+        let environment = Environment::of(Target::new("python3.11", "arm64", "2026-11-24").unwrap());
+        let nested = |depth: usize| format!("{}os_name == 'posix'{}", "(".repeat(depth), ")".repeat(depth));
+        assert_eq!(environment.holds(&nested(100)), Ok(true));
+        assert!(environment.holds(&nested(101)).is_err());
+        assert!(environment.holds(&nested(100_000)).is_err());
+        assert_eq!(environment.holds(&format!("{}os_name == 'posix'", "os_name == 'x' or ".repeat(3000))), Ok(true));
+    }
 
     #[test]
     fn markers_are_the_targets() {

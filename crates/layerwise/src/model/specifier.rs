@@ -5,6 +5,7 @@
 use url::Url;
 
 use super::PackageName;
+use super::marker::is_too_deep;
 use super::name::InvalidPackageName;
 
 /// A parsed specifier. (Not with pep508_rs's `VerbatimUrl`: that reads environment variables.)
@@ -24,6 +25,9 @@ pub enum InvalidSpecifier {
 /// Parses a specifier.
 pub fn parse(text: &str) -> Result<Specifier, InvalidSpecifier> {
     check_names(text)?;
+    if is_too_deep(text) {
+        return Err(InvalidSpecifier::Other("too many parentheses".to_owned()));
+    }
     // Only the message: `Display` of the error slices the text and may panic.
     text.parse().map_err(|error: pep508_rs::Pep508Error<Url>| InvalidSpecifier::Other(error.message.to_string()))
 }

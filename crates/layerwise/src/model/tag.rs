@@ -57,7 +57,8 @@ pub fn unescape_version(text: &str) -> Option<Version> {
 
 impl WheelName {
     fn parse(text: &str) -> Option<Self> {
-        if text.len() > LONGEST_NAME {
+        // Versions are read without the white space around them.
+        if text.len() > LONGEST_NAME || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return None;
         }
         let parts: Vec<&str> = text.strip_suffix(".whl")?.split('-').collect();
@@ -288,6 +289,8 @@ mod tests {
             "a-1-py3-none-any\r\nx.whl",
             "a-1-1\n-py3-none-any.whl",
             "a-1-py3..py2-none-any.whl",
+            "a-1.0\u{c}-py3-none-any.whl",
+            "a- 1.0-py3-none-any.whl",
             "a%2Fb-1-py3-none-any.whl",
             &long,
             &many,

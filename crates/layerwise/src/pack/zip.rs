@@ -447,3 +447,209 @@ fn read_exact_at(file: &fs::File, mut target: &mut [u8], mut at: u64) -> io::Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use layerwise_testkit::{Member, Wheel, wheel};
+
+    use super::*;
+    use crate::wheel::directory;
+
+    struct Forgets;
+
+    impl DeflatedCache for Forgets {
+        fn get(&self, _: Sha256) -> Option<Vec<u8>> {
+            None
+        }
+        fn put(&self, _: Sha256, _: &[u8]) {}
+    }
+
+    /// A wheel on disk with its index.
+    struct Kept {
+        dir: tempfile::TempDir,
+        name: WheelName,
+        path: PathBuf,
+        index: WheelIndex,
+    }
+
+    fn keep(wheel: &Wheel) -> Kept {
+        let dir = tempfile::tempdir().unwrap();
+        let name: WheelName = wheel.filename.parse().unwrap();
+        let path = dir.path().join(&wheel.filename);
+        fs::write(&path, &wheel.bytes).unwrap();
+        let index = crate::wheel::index(&mut io::Cursor::new(&wheel.bytes), &name).unwrap();
+        Kept { dir, name, path, index }
+    }
+
+    impl Kept {
+        fn file(&self) -> WheelFile<'_> {
+            WheelFile { name: &self.name, path: &self.path, index: &self.index }
+        }
+
+        fn entry(&self, name: &str) -> Entry {
+            let member = self.index.members.iter().position(|member| member.name == name).unwrap();
+            let about = &self.index.members[member];
+            let content = Content::Member { member, sha256: about.sha256, size: about.size };
+            Entry { owner: 0, content, executable: about.executable }
+        }
+
+        fn output(&self) -> PathBuf {
+            self.dir.path().join("out/layer.zip")
+        }
+    }
+
+    fn path(text: &str) -> LayerPath {
+        LayerPath::new(text).unwrap()
+    }
+
+    fn generated(text: &str) -> Entry {
+        Entry { owner: 0, content: Content::Generated(text.into()), executable: false }
+    }
+
+    fn sample() -> (Kept, Tree) {
+        let noise: Vec<u8> = (0..100_000u32).flat_map(|n| *Sha256::of(&n.to_le_bytes()).as_bytes()).collect();
+        let kept = keep(
+            &wheel("a", "1.0")
+                .file("a.py", "x = 1\n".repeat(100))
+                .executable("run", "x")
+                .member(Member::new("stored", "s").stored())
+                .member(Member::new("streamed", "t".repeat(99)).streamed())
+                .member(Member::new("empty", "").stored())
+                .member(Member::new("large", noise).stored())
+                .build(),
+        );
+        let mut tree = Tree::default();
+        for name in ["a.py", "run", "stored", "streamed", "empty", "large"] {
+            tree.insert(path(&format!("python/{name}")), kept.entry(name));
+        }
+        tree.insert(path("python/ü.txt"), generated(&"g".repeat(10_000)));
+        tree.insert(path("python/short"), generated("x"));
+        (kept, tree)
+    }
+
+    #[test]
+    fn the_same_tree_gives_the_same_bytes_and_they_are_read_back() {
+        let (kept, tree) = sample();
+        let packed = zip(&tree, &[kept.file()], &Forgets, &kept.output()).unwrap();
+        let bytes = fs::read(kept.output()).unwrap();
+        assert_eq!(packed.sha256, Sha256::of(&bytes));
+        assert_eq!(packed.zipped_bytes, bytes.len() as u64);
+        assert_eq!(packed.zipped_by_owner.iter().sum::<u64>(), bytes.len() as u64 - 22);
+        let other = kept.dir.path().join("other.zip");
+        zip(&tree, &[kept.file()], &Forgets, &other).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), bytes);
+
+        let members = directory::read(&mut io::Cursor::new(&bytes)).unwrap();
+        assert_eq!(members.len(), tree.len());
+        for (member, (path, entry)) in members.iter().zip(tree.iter()) {
+            let read = crate::wheel::Member {
+                name: member.name.clone(),
+                method: member.method,
+                crc32: member.crc32,
+                compressed: member.compressed,
+                size: member.size,
+                offset: member.offset,
+                sha256: entry.sha256(),
+                check: 0,
+                executable: member.executable,
+            };
+            let mut plain = Vec::new();
+            crate::wheel::extract(&mut io::Cursor::new(&bytes), &read, &mut plain).unwrap();
+            assert_eq!((member.name.as_str(), Sha256::of(&plain)), (path.as_str(), entry.sha256()));
+            assert_eq!(member.executable, entry.executable);
+        }
+        // The first local header: version 2.0, no flags, 1980-01-01 00:00, no extra field.
+        assert_eq!(bytes[..8], *b"PK\x03\x04\x14\0\0\0");
+        assert_eq!(bytes[10..14], [0, 0, 0x21, 0]);
+        assert_eq!(bytes[28..30], [0, 0]);
+    }
+
+    /// Another compressor's bytes must not meet those that caches hold: a change here needs a new name of
+    /// `Bucket::Deflated`, or two caches give two zips.
+    #[test]
+    fn the_compressor_has_not_changed() {
+        let plain: Vec<u8> =
+            (0..5000u32).flat_map(|n| format!("line {} of {}\n", n * 7919 % 1000, n).into_bytes()).collect();
+        let packed = Sha256::of(&deflate(&plain, &Forgets)).to_string();
+        assert_eq!(packed, "dff597cfae9e85244fa3ed369deaf5319b03fc5177460a67eb21981aee75caaf");
+    }
+
+    #[test]
+    fn more_than_65_535_files() {
+        let kept = keep(&wheel("a", "1.0").member(Member::new("m", "abc").stored()).build());
+        for count in [65_534, 65_535, 65_536, 70_000] {
+            let mut tree = Tree::default();
+            for n in 0..count {
+                tree.insert(path(&format!("python/{n}")), kept.entry("m"));
+            }
+            zip(&tree, &[kept.file()], &Forgets, &kept.output()).unwrap();
+            let mut file = fs::File::open(kept.output()).unwrap();
+            assert_eq!(directory::read(&mut file).unwrap().len(), count);
+            let zip64 = fs::read(kept.output()).unwrap().windows(4).any(|window| window == b"PK\x06\x06");
+            assert_eq!(zip64, count >= 65_535, "{count}");
+        }
+        let Some(python) = (9..=13).rev().find_map(layerwise_testkit::python) else {
+            eprintln!("SKIPPED: no python3 to read the ZIP64 archive with");
+            return;
+        };
+        let program =
+            "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); print(len(z.namelist()), z.read('python/69999'))";
+        let read = std::process::Command::new(python).args(["-c", program]).arg(kept.output()).output().unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&read.stdout),
+            "70000 b'abc'\n",
+            "{}",
+            String::from_utf8_lossy(&read.stderr)
+        );
+    }
+
+    /// What goes wrong is said, the old artifact stays, and nothing is left beside it.
+    #[test]
+    fn failures() {
+        let (kept, tree) = sample();
+        fs::create_dir_all(kept.output().parent().unwrap()).unwrap();
+        fs::write(kept.output(), "old").unwrap();
+        let good = fs::read(&kept.path).unwrap();
+        let check = |expected: &str| {
+            let error = zip(&tree, &[kept.file()], &Forgets, &kept.output()).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(fs::read(kept.output()).unwrap(), b"old");
+            assert_eq!(fs::read_dir(kept.output().parent().unwrap()).unwrap().count(), 1);
+        };
+        let large = kept.index.member("large").unwrap();
+        for at in [large.offset, large.offset + large.compressed - 1] {
+            let mut rotten = good.clone();
+            rotten[usize::try_from(at).unwrap()] ^= 1;
+            fs::write(&kept.path, &rotten).unwrap();
+            check("`a-1.0-py3-none-any.whl` in the cache is corrupt (at `large`)");
+        }
+        fs::write(&kept.path, &good[..2_000_000]).unwrap();
+        check("`a-1.0-py3-none-any.whl` in the cache is corrupt (at `large`)");
+        fs::remove_file(&kept.path).unwrap();
+        check("`a-1.0-py3-none-any.whl` in the cache is corrupt (at `a.py`)");
+
+        let below_a_file = kept.output().join("x.zip");
+        let error = zip(&Tree::default(), &[], &Forgets, &below_a_file).unwrap_err();
+        assert_eq!(error.to_string(), format!("failed to write `{}`", below_a_file.display()));
+        let huge =
+            Entry { content: Content::Member { member: 0, sha256: Sha256::of(b""), size: 1 << 32 }, ..generated("") };
+        let mut tree = Tree::default();
+        tree.insert(path("python/huge"), huge);
+        let error = zip(&tree, &[kept.file()], &Forgets, &kept.output()).unwrap_err();
+        assert_eq!(error.to_string(), "`python/huge` would need a zip of 4 GiB or more");
+    }
+
+    #[test]
+    fn leftovers_of_killed_builds_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = aside(dir.path()).unwrap();
+        let time = now.as_file().metadata().unwrap().modified().unwrap();
+        for (name, seconds) in [(".layerwise-old.tmp", 7200), (".layerwise-new.tmp", 60), ("other.tmp", 7200)] {
+            let file = fs::File::create(dir.path().join(name)).unwrap();
+            file.file().set_modified(time - std::time::Duration::from_secs(seconds)).unwrap();
+        }
+        remove_abandoned(dir.path(), &now);
+        let left = [".layerwise-old.tmp", ".layerwise-new.tmp", "other.tmp"].map(|name| dir.path().join(name).exists());
+        assert_eq!(left, [false, true, true]);
+    }
+}

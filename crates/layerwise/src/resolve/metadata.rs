@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::page::File;
+use super::page::{File, MetadataOffer};
 use crate::error::{Explain, Kind};
 use crate::io::http::Request;
 use crate::io::{Bucket, CacheError, HttpError, Io, Wanted, WheelsError};
@@ -83,12 +83,12 @@ pub async fn read(io: &Arc<Io>, wheel: &WheelName, file: &File) -> Result<Metada
         if let Some(bytes) = io.cache.read(Bucket::Metadata, &sha256.to_string())? {
             return Ok(Metadata { text: String::from_utf8_lossy(&bytes).into(), sha256 });
         }
-        if file.core_metadata {
+        if file.core_metadata != MetadataOffer::No {
             let mut url = file.url.clone();
             url.set_path(&format!("{}.metadata", file.url.path()));
             match io.http.bytes(&Request::new(&url), LARGEST).await {
-                Ok(answer) if looks_right(&answer.bytes) => return keep(io, sha256, &answer.bytes),
-                // Promised and not there (some mirrors do that), or a log-in page. The wheel itself has it too.
+                Ok(answer) if is_right(&answer.bytes, file.core_metadata) => return keep(io, sha256, &answer.bytes),
+                // Promised and not there (some mirrors do that), another one, or a log-in page: the wheel has it too.
                 Ok(_) | Err(HttpError::Status { status: 404, .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -104,8 +104,11 @@ pub async fn read(io: &Arc<Io>, wheel: &WheelName, file: &File) -> Result<Metada
     Ok(Metadata { text: whole.index.metadata.as_str().into(), sha256: whole.sha256 })
 }
 
-/// Core metadata begins with a field, and `Metadata-Version` is among the first.
-fn looks_right(bytes: &[u8]) -> bool {
+/// What was promised; where nothing was, it has to begin as core metadata does, with its fields.
+fn is_right(bytes: &[u8], offer: MetadataOffer) -> bool {
+    if let MetadataOffer::Hashed(digest) = offer {
+        return Sha256::of(bytes) == digest;
+    }
     let start = &bytes[..bytes.len().min(4096)];
     start.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"Metadata-Version:"))
 }

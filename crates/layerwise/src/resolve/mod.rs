@@ -3,7 +3,7 @@
 //! uv chooses, as a process, over a view of the indexes that shows only what fits the target; `pylock.toml` is the
 //! seam. A lock that is the input is only selected from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use url::Url;
@@ -106,6 +106,14 @@ pub enum ResolveError {
         /// Where the wheel is.
         from: String,
     },
+    /// A package that comes along with hashed requirements, and has no hash itself.
+    #[error("{origin} has hashes, but none for `{name}`, which its packages require")]
+    Unhashed {
+        /// The file with the hashes.
+        origin: String,
+        /// The package.
+        name: PackageName,
+    },
     /// The view cannot be served.
     #[error("failed to serve the index view on 127.0.0.1")]
     Listen(#[source] std::io::Error),
@@ -121,7 +129,7 @@ impl Explain for ResolveError {
             Self::Provision(error) => error.kind(),
             Self::Pylock(PylockError::NoWheel { .. } | PylockError::SourceOnly { .. }) => Kind::Resolution,
             Self::Pylock(_) => Kind::Input,
-            Self::Hash { .. } => Kind::Integrity,
+            Self::Hash { .. } | Self::Unhashed { .. } => Kind::Integrity,
             Self::Listen(_) => Kind::System,
         }
     }
@@ -148,6 +156,9 @@ impl Explain for ResolveError {
             Self::Hash { .. } => vec![
                 "the hashes may be of a source distribution or of wheels for other platforms: add those of the Linux wheels (`uv pip compile --generate-hashes` gives all)".to_owned(),
             ],
+            Self::Unhashed { .. } => {
+                vec!["let a tool write all of them: `uv pip compile --generate-hashes`, or `pip-compile --generate-hashes`".to_owned()]
+            }
             Self::Uv { .. } | Self::Listen(_) => Vec::new(),
         }
     }
@@ -350,14 +361,30 @@ fn explanation(stderr: &str) -> String {
     plain.take(40).collect::<Vec<_>>().join("\n")
 }
 
-/// Requirements with hashes accept only wheels with one of them.
+/// Requirements with hashes accept only wheels with one of them. As with pip, hashes are a matter of all or nothing:
+/// what comes along with a requirements file that has them needs one too.
 fn check_hashes(requirements: &[Requirement], lock: &Lock) -> Result<(), ResolveError> {
-    for requirement in requirements.iter().filter(|requirement| !requirement.hashes.is_empty()) {
-        let Some(pin) = lock.packages.iter().find(|pin| Some(&pin.name) == requirement.name.as_ref()) else { continue };
-        if !requirement.hashes.contains(&pin.sha256) {
-            let expected: Vec<String> = requirement.hashes.iter().map(ToString::to_string).collect();
+    // One package may stand there twice, with different markers.
+    let mut by_name: BTreeMap<Option<&PackageName>, Vec<&Requirement>> = BTreeMap::new();
+    for requirement in requirements {
+        by_name.entry(requirement.name.as_ref()).or_default().push(requirement);
+    }
+    let hashed = requirements.iter().find(|requirement| !requirement.hashes.is_empty());
+    let Some(hashed) = hashed else { return Ok(()) };
+    for pin in &lock.packages {
+        let Some(lines) = by_name.get(&Some(&pin.name)) else {
+            let all_named = !by_name.contains_key(&None) && requirements.iter().all(|one| one.origin.line > 0);
+            if all_named {
+                let (name, origin) = (pin.name.clone(), hashed.origin.file.clone());
+                return Err(ResolveError::Unhashed { name, origin });
+            }
+            continue;
+        };
+        let expected: BTreeSet<&Sha256> = lines.iter().flat_map(|line| &line.hashes).collect();
+        if !expected.is_empty() && !expected.contains(&pin.sha256) {
+            let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
             return Err(ResolveError::Hash {
-                origin: format!("{}:{}", requirement.origin.file, requirement.origin.line),
+                origin: lines[0].origin.to_string(),
                 wheel: pin.wheel.text.clone(),
                 expected: expected.join(" or "),
                 got: pin.sha256,

@@ -29,10 +29,21 @@ pub struct File {
     pub requires_python: Option<String>,
     /// Withdrawn, with the reason (which may be empty).
     pub yanked: Option<String>,
-    /// Whether `METADATA` can be had by itself (PEP 658, PEP 714).
-    pub core_metadata: bool,
+    /// Whether `METADATA` can be had by itself.
+    pub core_metadata: MetadataOffer,
     /// When it was uploaded, RFC 3339.
     pub upload_time: Option<String>,
+}
+
+/// Whether an index offers `METADATA` by itself (PEP 658, PEP 714).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetadataOffer {
+    /// It does not.
+    No,
+    /// It does, without saying what it is.
+    Unhashed,
+    /// It does, and this is its digest.
+    Hashed(Sha256),
 }
 
 /// A page is not what it should be.
@@ -44,6 +55,16 @@ pub enum PageError {
     /// Neither JSON nor HTML with links.
     #[error("the index answered with {0}, not with a package page")]
     NotAPage(String),
+}
+
+/// Whether a page from `page` may name a file at `file`: one of the web names places on the web only. A path of this
+/// machine (`file:`) counts only in a mirror that is itself on this machine.
+fn may_name(page: &Url, file: &Url) -> bool {
+    match file.scheme() {
+        "http" | "https" => true,
+        "file" => page.scheme() == "file",
+        _ => false,
+    }
 }
 
 /// Reads a page. `base` is the URL it came from, which relative links count from.
@@ -87,14 +108,21 @@ fn parse_json(bytes: &[u8], base: &Url) -> Result<Vec<File>, PageError> {
     #[serde(untagged)]
     enum Offered {
         Flag(bool),
-        Hashes(serde::de::IgnoredAny),
+        Hashes(BTreeMap<String, String>),
     }
 
     let page: Page = serde_json::from_slice(bytes).map_err(PageError::Json)?;
-    let offered = |offer: &Option<Offered>| matches!(offer, Some(Offered::Flag(true) | Offered::Hashes(_)));
+    let offer = |offered: Option<Offered>| match offered? {
+        Offered::Flag(false) => None,
+        Offered::Flag(true) => Some(MetadataOffer::Unhashed),
+        Offered::Hashes(hashes) => {
+            let digest = hashes.get("sha256").and_then(|text| text.parse().ok());
+            Some(digest.map_or(MetadataOffer::Unhashed, MetadataOffer::Hashed))
+        }
+    };
     let files = page.files.into_iter().filter_map(|file| {
         Some(File {
-            url: base.join(&file.url).ok()?,
+            url: base.join(&file.url).ok().filter(|url| may_name(base, url))?,
             sha256: file.hashes.get("sha256").and_then(|text| text.parse().ok()),
             size: file.size,
             requires_python: file.requires_python,
@@ -103,7 +131,9 @@ fn parse_json(bytes: &[u8], base: &Url) -> Result<Vec<File>, PageError> {
                 Some(Yanked::Reason(reason)) => Some(reason),
                 Some(Yanked::Flag(false)) | None => None,
             },
-            core_metadata: offered(&file.core_metadata) || offered(&file.dist_info_metadata),
+            core_metadata: offer(file.core_metadata)
+                .or_else(|| offer(file.dist_info_metadata))
+                .unwrap_or(MetadataOffer::No),
             upload_time: file.upload_time,
             filename: file.filename,
         })
@@ -118,6 +148,7 @@ pub fn parse_html(bytes: &[u8], base: &Url, name: &PackageName) -> Result<Vec<Fi
 
     let text = String::from_utf8_lossy(bytes);
     let mut files = Vec::new();
+    let page = base;
     let mut base = base.clone();
     let mut tags = 0usize;
     let mut is_index = false;
@@ -140,7 +171,8 @@ pub fn parse_html(bytes: &[u8], base: &Url, name: &PackageName) -> Result<Vec<Fi
             b"form" => return Err(PageError::NotAPage("a web page with a form (a login?)".to_owned())),
             b"meta" if attribute(b"name").as_deref() == Some("pypi:repository-version") => is_index = true,
             b"a" => {
-                let Some(url) = attribute(b"href").and_then(|href| base.join(&href).ok()) else { continue };
+                let url = attribute(b"href").and_then(|href| base.join(&href).ok());
+                let Some(url) = url.filter(|url| may_name(page, url)) else { continue };
                 let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
                 let filename = percent_decode(last);
                 if !filename.ends_with(".whl") && !is_sdist(&filename) {
@@ -159,7 +191,13 @@ pub fn parse_html(bytes: &[u8], base: &Url, name: &PackageName) -> Result<Vec<Fi
                     size: None,
                     requires_python: attribute(b"data-requires-python"),
                     yanked: attribute(b"data-yanked"),
-                    core_metadata: metadata.is_some_and(|value| value != "false"),
+                    core_metadata: match metadata.as_deref() {
+                        None | Some("false") => MetadataOffer::No,
+                        Some(value) => value
+                            .strip_prefix("sha256=")
+                            .and_then(|digest| digest.parse().ok())
+                            .map_or(MetadataOffer::Unhashed, MetadataOffer::Hashed),
+                    },
                     upload_time: None,
                 });
             }
@@ -211,7 +249,9 @@ mod tests {
         let shown = match parse(content_type, text.as_bytes(), &base, &name) {
             Ok(files) => files
                 .iter()
-                .map(|f| format!("{} {} {:?} {:?} {}", f.filename, f.url, f.requires_python, f.yanked, f.core_metadata))
+                .map(|f| {
+                    format!("{} {} {:?} {:?} {:?}", f.filename, f.url, f.requires_python, f.yanked, f.core_metadata)
+                })
                 .collect::<Vec<_>>()
                 .join("\n"),
             Err(error) => error.to_string(),
@@ -226,11 +266,70 @@ mod tests {
             r#"{"meta":{"api-version":"1.1"},"name":"a","files":[
               {"filename":"a-1-py3-none-any.whl","url":"../../files/a-1-py3-none-any.whl","hashes":{},"requires-python":">=3.9","core-metadata":{"sha256":"x"}},
               {"filename":"a-2-py3-none-any.whl","url":"https://b/a-2-py3-none-any.whl","hashes":{},"yanked":"bad","size":3}]}"#,
-            "a-1-py3-none-any.whl https://host/files/a-1-py3-none-any.whl Some(\">=3.9\") None true\n\
-             a-2-py3-none-any.whl https://b/a-2-py3-none-any.whl None Some(\"bad\") false",
+            "a-1-py3-none-any.whl https://host/files/a-1-py3-none-any.whl Some(\">=3.9\") None Unhashed\n\
+             a-2-py3-none-any.whl https://b/a-2-py3-none-any.whl None Some(\"bad\") No",
         );
         check(JSON, "{}", "the index's JSON is not that of PEP 691");
         check("text/plain", "x", "the index answered with `text/plain`, not with a package page");
+    }
+
+    #[test]
+    fn a_page_of_the_web_names_no_local_files() {
+        let file = |url: &str| {
+            let name = "a-1-py3-none-any.whl";
+            format!(r#"{{"files":[{{"filename":"{name}","url":"{url}","hashes":{{}}}}]}}"#)
+        };
+        for bad in [
+            "file:///x/a-1-py3-none-any.whl",
+            "javascript:x",
+            "data:,x",
+            "ftp://h/a-1-py3-none-any.whl",
+            "http://",
+            "http://[",
+            "",
+        ] {
+            let expected =
+                if bad.is_empty() { "a-1-py3-none-any.whl https://host/simple/a/ None None No" } else { "" };
+            check(JSON, &file(bad), expected);
+            check("text/html", &format!("<p>a<a href='{bad}'>x</a>"), "");
+        }
+        check("text/html", "<base href='file:///x/'><p>a<a href='a-1-py3-none-any.whl'>x</a>", "");
+        let base = "file:///mirror/a/".parse().unwrap();
+        let html = "<a href='../a-1-py3-none-any.whl'>x</a>";
+        let files = parse_html(html.as_bytes(), &base, &"a".parse().unwrap()).unwrap();
+        assert_eq!(files[0].url.as_str(), "file:///mirror/a-1-py3-none-any.whl");
+    }
+
+    #[test]
+    fn hostile_json() {
+        let wrong = "the index's JSON is not that of PEP 691";
+        for bad in
+            ["", "[", "null", "[]", "{\"files\":{}}", "{\"files\":[{}]}", "{\"files\":[{\"filename\":1,\"url\":\"\"}]}"]
+        {
+            check(JSON, bad, wrong);
+        }
+        check(JSON, &format!("{{\"files\":[],\"x\":{}", "[".repeat(1_000_000)), wrong);
+        let deep = format!("{{\"files\":[{{\"filename\":\"a\",\"url\":\"a\",\"yanked\":{}", "[".repeat(1_000_000));
+        check(JSON, &deep, wrong);
+        check(JSON, r#"{"files":[{"filename":"a","url":"a","size":-1}]}"#, wrong);
+        check("", "<html>", "the index answered with a web page without package links, not with a package page");
+        check("text/html", "hello", "the index answered with text without a single HTML tag, not with a package page");
+        check("text/html", &"<a href='x'>a".repeat(100_000), "");
+    }
+
+    #[test]
+    fn percents() {
+        for (text, plain) in [
+            ("a%2Bb", "a+b"),
+            ("%2f%2E", "/."),
+            ("%", "%"),
+            ("%2", "%2"),
+            ("%zz", "%zz"),
+            ("%ff", "%ff"),
+            ("ä%41", "äA"),
+        ] {
+            assert_eq!(percent_decode(text), plain);
+        }
     }
 
     #[test]
@@ -240,7 +339,7 @@ mod tests {
             r#"<!DOCTYPE html><body><h1>Links for a</h1>
             <a href="/files/a-1%2Bx-py3-none-any.whl#sha256=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" data-requires-python="&gt;=3.9" data-yanked="">a</a>
             <a href="notes.txt">no</a>"#,
-            "a-1+x-py3-none-any.whl https://host/files/a-1%2Bx-py3-none-any.whl Some(\">=3.9\") Some(\"\") false",
+            "a-1+x-py3-none-any.whl https://host/files/a-1%2Bx-py3-none-any.whl Some(\">=3.9\") Some(\"\") No",
         );
         check("text/html", "<html><body><h1>Links for a</h1></body>", "");
         check(

@@ -286,10 +286,12 @@ impl Package {
             if super::page::is_sdist(&filename) {
                 return Err(PylockError::SourceOnly { name, what: format!("`{filename}`") });
             }
-            named.push((
-                filename.parse().map_err(|error: crate::model::tag::InvalidWheelName| invalid(error.to_string()))?,
-                file,
-            ));
+            let wheel: WheelName =
+                filename.parse().map_err(|error: crate::model::tag::InvalidWheelName| invalid(error.to_string()))?;
+            if wheel.name != name {
+                return Err(invalid(format!("`{wheel}` is a wheel of another package")));
+            }
+            named.push((wheel, file));
         }
         if named.is_empty() {
             let what = match (self.directory, self.vcs) {
@@ -361,7 +363,7 @@ impl Wheel {
             size: self.size,
             requires_python: None,
             yanked: None,
-            core_metadata: false,
+            core_metadata: super::page::MetadataOffer::No,
             upload_time: None,
         }
     }
@@ -489,6 +491,46 @@ mod tests {
             "[[packages]]\nname='a'\nversion='1'\nwheels=[{url='https://h/a-1-py3-none-any.whl', hashes={md5='x'}}]",
             "`pylock.toml`: a has no sha256 for a-1-py3-none-any.whl",
         );
+    }
+
+    #[test]
+    fn hostile_ones() {
+        let package = |fields: &str| format!("[[packages]]\nname='a'\nversion='1'\n{fields}");
+        let wheel = |file: &str| package(&format!("wheels=[{{url='https://h/{file}', hashes={{sha256='SHA'}}}}]"));
+        check(
+            &wheel("b-1-py3-none-any.whl"),
+            "`pylock.toml`: package `a`: `b-1-py3-none-any.whl` is a wheel of another package",
+        );
+        check(
+            &wheel("a-1-py3-none-any.exe"),
+            "`pylock.toml`: package `a`: `a-1-py3-none-any.exe` is not a wheel file name (name-version[-build]-python-abi-platform.whl)",
+        );
+        check(&wheel("a-1%2Bx-1-py3-none-any.whl?x=/b.whl#c"), "a-1+x-1-py3-none-any.whl 1");
+        check(
+            &(wheel("a-1-py3-none-any.whl") + "\n" + &wheel("a-1-py3-none-any.whl")),
+            "a-1-py3-none-any.whl 1",
+        );
+        check(
+            &(wheel("a-1-py3-none-any.whl") + "\n" + &wheel("a-1-cp311-none-any.whl")),
+            "`pylock.toml`: package `a`: it stands twice for this target",
+        );
+        check(&package("wheels=[{hashes={}}]"), "`pylock.toml`: package `a`: a file has no name");
+        check(&package(""), "`pylock.toml`: package `a`: it has no files");
+        check(
+            &package("wheels=[{url='nowhere/a-1-py3-none-any.whl', hashes={sha256='SHA'}}]"),
+            "`pylock.toml`: package `a`: a wheel's URL: relative URL without a base",
+        );
+        check(
+            &package("wheels=[{name='a-1-py3-none-any.whl', hashes={sha256='SHA'}}]"),
+            "`pylock.toml`: package `a`: a-1-py3-none-any.whl has neither URL nor path",
+        );
+        check(
+            &package("vcs={type='git', url='https://u:secret@h/r', commit-id='x'}"),
+            "a has to be built from git https://h/r, which layerwise cannot do yet",
+        );
+        let deep = format!("x = {}", "[".repeat(100_000));
+        assert!(parse(&format!("lock-version = '1.0'\n{deep}"), "l").is_err());
+        assert!(matches!(parse("lock-version = '2.0'", "l"), Err(PylockError::LockVersion { .. })));
     }
 
     #[test]

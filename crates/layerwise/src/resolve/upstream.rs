@@ -296,7 +296,7 @@ fn directory_files(dir: &std::path::Path) -> Result<Vec<File>, UpstreamError> {
             size: None,
             requires_python: None,
             yanked: None,
-            core_metadata: false,
+            core_metadata: page::MetadataOffer::No,
             upload_time: None,
         });
     }

@@ -43,8 +43,8 @@ pub fn view(name: &PackageName, files: Vec<File>, tags: &Tags) -> Project {
     let mut intact: BTreeSet<Version> = BTreeSet::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for file in files {
-        // The same file on two indexes: the first one counts.
-        if !seen.insert(file.filename.clone()) {
+        // The same file on two indexes: the first one counts. No file system takes a longer name.
+        if file.filename.len() > 255 || !seen.insert(file.filename.clone()) {
             continue;
         }
         let wheel = file.filename.parse::<WheelName>().ok().filter(|wheel| wheel.name == *name);
@@ -198,12 +198,12 @@ mod tests {
             let (filename, requires) = text.split_once(' ').unwrap_or((text, ""));
             File {
                 filename: filename.to_owned(),
-                url: format!("https://host/{filename}").parse().unwrap(),
+                url: "https://host/file".parse().unwrap(),
                 sha256: None,
                 size: None,
                 requires_python: (!requires.is_empty()).then(|| requires.to_owned()),
                 yanked: None,
-                core_metadata: false,
+                core_metadata: super::super::page::MetadataOffer::No,
                 upload_time: None,
             }
         });
@@ -270,6 +270,66 @@ mod tests {
              7: it requires Python >=3.14, python3.13 is 3.13.7 [python3.14]\n\
              8: tik_token-8-py3-none-any.whl",
         );
+    }
+
+    #[test]
+    fn versions_are_ordered_as_pep_440_says() {
+        let versions = [
+            "1.0.dev1",
+            "1.0a1",
+            "1.0a2.dev1",
+            "1.0a2",
+            "1.0b1",
+            "1.0rc1",
+            "1.0",
+            "1.0+abc",
+            "1.0+5",
+            "1.0.post1.dev1",
+            "1.0.post1",
+            "1.1",
+            "1.9",
+            "1.10",
+            "2024.1",
+            "1!0.1",
+        ];
+        let mut names: Vec<String> = versions.iter().map(|v| format!("tik_token-{v}-py3-none-any.whl")).collect();
+        names.reverse();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let target = Target::new("python3.11", "x86_64", "2026-11-24").unwrap();
+        let found: Vec<String> = project(target, &names).releases.keys().map(ToString::to_string).collect();
+        assert_eq!(found, versions);
+    }
+
+    #[test]
+    fn the_best_of_one_release() {
+        check(
+            "python3.11",
+            &[
+                "tik_token-1.0-py3-none-any.whl",
+                "tik_token-1.0.0-1-py3-none-any.whl",
+                "tik_token-1.0-2x-py3-none-any.whl",
+                "tik_token-1.0-2-py3-none-any.whl",
+            ],
+            "1.0: tik_token-1.0-2x-py3-none-any.whl",
+        );
+    }
+
+    #[test]
+    fn names_that_are_left_out() {
+        let dashes = format!("{}-1.tar.gz", "tik-token-a".repeat(30_000));
+        let sets = format!("tik_token-1-{0}py3-{0}none-{0}any.whl", "x.".repeat(30_000));
+        let names = [
+            "tik_token-1-py3-none-any.x/../../etc/passwd.whl",
+            "tik_token-1-py3-none-any.\r\nSet-Cookie: x.whl",
+            "tik%2Ftoken-1-py3-none-any.whl",
+            "tik_token-x.tar.gz",
+            "tik_token.tar.gz",
+            ".whl",
+            "",
+            &dashes,
+            &sets,
+        ];
+        check("python3.11", &names, "");
     }
 
     #[test]

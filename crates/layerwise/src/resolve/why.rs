@@ -182,3 +182,20 @@ fn later(runtime: Option<String>) -> String {
 fn mentions(said: &str, name: &PackageName) -> bool {
     said.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).any(|word| word.trim_matches('-') == name.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `METADATA` is a stranger's: what cannot be read of it is left out.
+    #[test]
+    fn requirements_of_strangers() {
+        let deep = format!("{}os_name == 'x'{}", "(".repeat(100_000), ")".repeat(100_000));
+        let text = format!(
+            "Name: a\nRequires-Dist: b (>=1)\nRequires-Dist: c; {deep}\nRequires-Dist: [\nRequires-Dist:\n\
+             Requires-Dist: d[x]>1; extra == 'y'\nRequires-Dist: e @ https://h/e.whl\n\nRequires-Dist: body\n"
+        );
+        let names: Vec<String> = requires_dist(&text).iter().map(|one| one.name.to_string()).collect();
+        assert_eq!(names, ["b", "d", "e"]);
+    }
+}

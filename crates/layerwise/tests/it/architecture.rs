@@ -50,8 +50,8 @@ fn first_names(tree: &syn::UseTree, names: &mut Vec<String>) {
 }
 
 fn rust_files(dir: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs_err::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs_err::read_dir(dir).expect("the sources are there") {
+        let path = entry.expect("the sources are readable").path();
         if path.is_dir() {
             rust_files(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
