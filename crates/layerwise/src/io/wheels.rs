@@ -361,7 +361,7 @@ fn looks_like_html(file: &mut NamedTempFile) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::{Duration, SystemTime};
 
     use layerwise_testkit::{Fault, Index, Member, Wheel, wheel};
@@ -370,7 +370,7 @@ mod tests {
     use crate::event::Silent;
     use crate::io::IoSettings;
 
-    fn io(dir: &Path) -> Arc<Io> {
+    pub(crate) fn io(dir: &Path) -> Arc<Io> {
         Arc::new(
             Io::new(IoSettings {
                 cache_dir: dir.to_owned(),
@@ -389,7 +389,7 @@ mod tests {
         )
     }
 
-    fn block<T>(work: impl Future<Output = T>) -> T {
+    pub(crate) fn block<T>(work: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work)
     }
 

@@ -149,7 +149,8 @@ async fn by_ranges(io: &Io, wheel: &WheelName, file: &File, size: u64) -> Result
     let Some(entry) = listed.iter().find(|entry| is_metadata(&entry.name)) else { return Ok(None) };
     // The local header's extra field is not in the directory: a little more than it usually is.
     let from = entry.header_offset;
-    let past = (from + 30 + entry.name.len() as u64 + 512).saturating_add(entry.compressed).min(end.offset);
+    let header = 30 + entry.name.len() as u64 + 512;
+    let past = from.saturating_add(header).saturating_add(entry.compressed).min(end.offset);
     if entry.compressed > LARGEST || from >= past {
         return Ok(None);
     }
@@ -175,5 +176,57 @@ async fn range(io: &Io, file: &File, from: u64, past: u64) -> Result<Option<Vec<
         // Without ranges the whole file comes, which is more than was asked for.
         Err(HttpError::TooLarge { .. } | HttpError::Status { .. }) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use layerwise_testkit::{Index, Member, Wheel, wheel};
+
+    use super::*;
+    use crate::io::wheels::tests::{block, io};
+
+    /// What is read of a wheel on an index that does not offer its metadata, and how many bytes of it were sent.
+    fn shown(wheel: &Wheel) -> (String, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let served = Index::new().wheel(wheel.clone()).core_metadata(false).serve();
+        let file = File {
+            filename: wheel.filename.clone(),
+            url: served.url().replace("/simple/", &format!("/files/{}", wheel.filename)).parse().unwrap(),
+            sha256: Some(wheel.sha256.parse().unwrap()),
+            size: Some(wheel.bytes.len() as u64),
+            requires_python: None,
+            yanked: None,
+            core_metadata: MetadataOffer::No,
+            upload_time: None,
+        };
+        let read = block(read(&io(dir.path()), &wheel.filename.parse().unwrap(), &file));
+        let text = read.map_or_else(|error| crate::error::chain(&error), |found| found.text.to_string());
+        (text, served.requests().len())
+    }
+
+    #[test]
+    fn by_range_requests_where_the_end_of_the_wheel_is_in_order() {
+        let noise: Vec<u8> = (0..30_000u32).flat_map(|n| *Sha256::of(&n.to_le_bytes()).as_bytes()).collect();
+        let good = wheel("a", "1.0").member(Member::new("large", noise).stored()).build();
+        assert_eq!(shown(&good), (good.metadata.clone(), 1));
+
+        // METADATA is said to begin at the last byte there can be.
+        let mut far = b"PK\x01\x02\x14\x03\x2d\0\0\0\0\0".to_vec();
+        let name = b"a-1.0.dist-info/METADATA";
+        far.extend([0; 16]);
+        far.extend([24, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+        far.extend(name);
+        far.extend([1, 0, 8, 0]);
+        far.extend([0xff; 8]);
+        let mut bytes = vec![0; 600_000];
+        bytes.extend(&far);
+        bytes.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
+        bytes.extend((far.len() as u32).to_le_bytes());
+        bytes.extend(600_000u32.to_le_bytes());
+        bytes.extend([0; 2]);
+        let sha256 = layerwise_testkit::sha256(&bytes);
+        let (text, _) = shown(&Wheel { bytes, sha256, ..good });
+        assert!(text.contains("member `a-1.0.dist-info/METADATA` begins outside the file"), "{text}");
     }
 }

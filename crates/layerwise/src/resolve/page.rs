@@ -288,8 +288,7 @@ mod tests {
             "http://[",
             "",
         ] {
-            let expected =
-                if bad.is_empty() { "a-1-py3-none-any.whl https://host/simple/a/ None None No" } else { "" };
+            let expected = if bad.is_empty() { "a-1-py3-none-any.whl https://host/simple/a/ None None No" } else { "" };
             check(JSON, &file(bad), expected);
             check("text/html", &format!("<p>a<a href='{bad}'>x</a>"), "");
         }

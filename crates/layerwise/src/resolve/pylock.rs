@@ -506,10 +506,7 @@ mod tests {
             "`pylock.toml`: package `a`: `a-1-py3-none-any.exe` is not a wheel file name (name-version[-build]-python-abi-platform.whl)",
         );
         check(&wheel("a-1%2Bx-1-py3-none-any.whl?x=/b.whl#c"), "a-1+x-1-py3-none-any.whl 1");
-        check(
-            &(wheel("a-1-py3-none-any.whl") + "\n" + &wheel("a-1-py3-none-any.whl")),
-            "a-1-py3-none-any.whl 1",
-        );
+        check(&(wheel("a-1-py3-none-any.whl") + "\n" + &wheel("a-1-py3-none-any.whl")), "a-1-py3-none-any.whl 1");
         check(
             &(wheel("a-1-py3-none-any.whl") + "\n" + &wheel("a-1-cp311-none-any.whl")),
             "`pylock.toml`: package `a`: it stands twice for this target",
