@@ -318,10 +318,9 @@ impl Http {
         let sent = self.client()?.request(Method::GET, plain).headers(headers).send().await;
         let response = sent.map_err(|source| HttpError::Transport { url: url.into(), source: source.without_url() })?;
         match response.status() {
-            StatusCode::OK
-            | StatusCode::PARTIAL_CONTENT
-            | StatusCode::NOT_MODIFIED
-            | StatusCode::RANGE_NOT_SATISFIABLE => Ok(response),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            StatusCode::NOT_MODIFIED if request.etag.is_some() => Ok(response),
+            StatusCode::RANGE_NOT_SATISFIABLE if request.range.is_some() => Ok(response),
             status => {
                 if let Some(wait) = retry_after(response.headers()).filter(|_| status.as_u16() == 429) {
                     tokio::time::sleep(wait).await;

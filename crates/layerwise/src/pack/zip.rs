@@ -67,6 +67,15 @@ pub enum PackError {
         /// The member.
         member: String,
     },
+    /// The cache's copy of a wheel cannot be read.
+    #[error("failed to read `{wheel}` in the cache")]
+    Read {
+        /// The wheel.
+        wheel: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// A file or the archive beyond what a zip without ZIP64 sizes holds.
     #[error("`{path}` would need a zip of 4 GiB or more")]
     TooLarge {
@@ -78,7 +87,7 @@ pub enum PackError {
 impl Explain for PackError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Write { .. } => Kind::System,
+            Self::Write { .. } | Self::Read { .. } => Kind::System,
             Self::CorruptWheel { .. } => Kind::Integrity,
             Self::TooLarge { .. } => Kind::Limit,
         }
@@ -91,7 +100,7 @@ impl Explain for PackError {
             }
             Self::Write { .. } => vec!["name another place with `--output`".to_owned()],
             Self::CorruptWheel { .. } => vec!["run `layerwise cache clean`; is the disk failing?".to_owned()],
-            Self::TooLarge { .. } => Vec::new(),
+            Self::Read { .. } | Self::TooLarge { .. } => Vec::new(),
         }
     }
 }
@@ -334,7 +343,11 @@ impl Writer<'_> {
             let room = (PIECE - self.filled) as u64;
             let length = usize::try_from(room.min(end - at)).unwrap_or(PIECE);
             let target = &mut self.piece[self.filled..self.filled + length];
-            sources.read_at(owner, target, at).map_err(|_| corrupt())?;
+            sources.read_at(owner, target, at).map_err(|source| match source.kind() {
+                // Cut short, or removed by `cache clean` meanwhile: to be fetched again.
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => corrupt(),
+                _ => PackError::Read { wheel: wheel.name.text.clone(), source },
+            })?;
             check.update(target);
             self.filled += length;
             at += length as u64;
