@@ -408,7 +408,9 @@ fn each_scheme_has_its_place() {
     insta::assert_snapshot!(text(&made.zip, "python/bin/tool"), @r###"
         #!/var/lang/bin/python3.13
         # -*- coding: utf-8 -*-
+        import os
         import sys
+        sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
         from all.cli import main
         if __name__ == "__main__":
             sys.exit(main())
@@ -416,7 +418,9 @@ fn each_scheme_has_its_place() {
     insta::assert_snapshot!(text(&made.zip, "python/bin/window"), @r###"
         #!/var/lang/bin/python3.13
         # -*- coding: utf-8 -*-
+        import os
         import sys
+        sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
         from all.gui import App
         if __name__ == "__main__":
             sys.exit(App.start())

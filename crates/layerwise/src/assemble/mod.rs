@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use globset::{Glob, GlobBuilder, GlobMatcher};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::error::{Explain, Kind};
 use crate::model::tree::InvalidLayerPath;
@@ -30,7 +30,8 @@ pub struct Options {
     /// Where packages stand.
     pub layout: Layout,
     /// Glob patterns of files to leave out, relative to the packages' root: `botocore/data/ec2/**`, `**/tests/**`.
-    /// `*` stays within one directory, `**` does not.
+    /// `*` stays within one directory, `**` does not; a directory that is named stands for all
+    /// that is in it.
     pub excludes: Vec<String>,
 }
 
@@ -133,11 +134,13 @@ impl Explain for AssembleError {
 }
 
 /// Where things go for one target and layout. All paths are relative to the artifact.
-struct Places {
+struct Places<'a> {
     /// Where packages stand, with a slash at the end.
     root: String,
     /// From the root to the prefix that `bin` stands in, for RECORD.
     up: &'static str,
+    /// From `bin` to the root, for scripts.
+    from_bin: &'a str,
     interpreter: String,
 }
 
@@ -155,11 +158,16 @@ pub fn assemble(
     options: &Options,
 ) -> Result<Assembled, AssembleError> {
     let minor = target.runtime.minor;
+    let from_bin = match options.layout {
+        Layout::Python => "..".to_owned(),
+        Layout::SitePackages => format!("../lib/python3.{minor}/site-packages"),
+    };
     let places = Places {
         root: match options.layout {
             Layout::Python => PREFIX.to_owned(),
             Layout::SitePackages => format!("{PREFIX}lib/python3.{minor}/site-packages/"),
         },
+        from_bin: &from_bin,
         up: match options.layout {
             Layout::Python => "",
             Layout::SitePackages => "../../../",
@@ -181,16 +189,16 @@ pub fn assemble(
     for owner in by_name.values() {
         placing.place_wheel(*owner, &mut excludes)?;
     }
-    placing.check_directories()?;
     for owner in by_name.values() {
         placing.write_record(*owner, &mut excludes)?;
     }
+    placing.check_directories()?;
     Ok(Assembled { tree: placing.tree, unused_excludes: excludes.unused() })
 }
 
 struct Placing<'a> {
     wheels: &'a [(&'a WheelName, &'a WheelIndex)],
-    places: &'a Places,
+    places: &'a Places<'a>,
     tree: Tree,
     /// The paths of each wheel, for its RECORD.
     owned: Vec<Vec<LayerPath>>,
@@ -200,9 +208,8 @@ impl Placing<'_> {
     fn place_wheel(&mut self, owner: usize, excludes: &mut Excludes) -> Result<(), AssembleError> {
         let (name, index) = self.wheels[owner];
         let dist_info = &index.dist_info;
-        let data = format!("{}.data/", dist_info.strip_suffix(".dist-info").unwrap_or(dist_info));
         let entry_points = index.entry_points.as_deref().unwrap_or_default();
-        let scripts = script::entry_points(entry_points, &self.places.interpreter);
+        let scripts = script::entry_points(entry_points, &self.places.interpreter, self.places.from_bin);
         let scripts = scripts.map_err(|line| AssembleError::EntryPoint { wheel: name.text.clone(), line })?;
         for (member, about) in index.members.iter().enumerate() {
             if about
@@ -215,7 +222,9 @@ impl Placing<'_> {
             }
             let mut content = Content::Member { member, sha256: about.sha256, size: about.size };
             let mut executable = about.executable;
-            let path = match about.name.strip_prefix(&data) {
+            // Whatever the spelling of the name in front: installers take any.
+            let data = about.name.split_once('/').filter(|(top, _)| top.ends_with(".data")).map(|(_, rest)| rest);
+            let path = match data {
                 None => format!("{}{}", self.places.root, about.name),
                 Some(rest) => match rest.split_once('/') {
                     Some(("purelib" | "platlib", rest)) => format!("{}{rest}", self.places.root),
@@ -291,12 +300,7 @@ impl Placing<'_> {
         let Content::Member { member, .. } = entry.content else { return None };
         let index = self.wheels[entry.owner].1;
         let text = index.texts.get(&index.members[member].name)?;
-        let text = String::from_utf8_lossy(text);
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        if text.contains("extend_path(") || text.contains("declare_namespace(") {
-            return Some(true);
-        }
-        lines.next().is_none().then_some(false)
+        namespace_of(&String::from_utf8_lossy(text))
     }
 
     /// The path as the user writes it in `--exclude`: from the packages' root, or from the prefix.
@@ -350,6 +354,34 @@ impl Placing<'_> {
     }
 }
 
+/// The statements with which an `__init__.py` makes a namespace, without blanks and with one kind of quotes
+/// (<https://packaging.python.org/en/latest/guides/packaging-namespace-packages/>).
+const DECLARATIONS: [&str; 8] = [
+    "__import__('pkg_resources').declare_namespace(__name__)",
+    "importpkg_resources",
+    "pkg_resources.declare_namespace(__name__)",
+    "frompkgutilimportextend_path",
+    "importpkgutil",
+    "__path__=extend_path(__path__,__name__)",
+    "__path__=pkgutil.extend_path(__path__,__name__)",
+    "__path__=__import__('pkgutil').extend_path(__path__,__name__)",
+];
+
+/// See [`Placing::namespace`]. A file that does anything else is code, and not to be lost.
+fn namespace_of(text: &str) -> Option<bool> {
+    let mut declares = false;
+    for line in text.lines() {
+        let code: String = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        let code = code.replace('"', "'");
+        match code.as_str() {
+            "" | "try:" | "exceptImportError:" | "except:" => {}
+            code if DECLARATIONS.contains(&code) => declares = true,
+            _ => return None,
+        }
+    }
+    Some(declares)
+}
+
 /// A field of CSV, quoted where needed.
 fn csv(text: &str) -> String {
     if !text.contains([',', '"', '\n']) {
@@ -361,14 +393,21 @@ fn csv(text: &str) -> String {
     quoted
 }
 
-struct Excludes(Vec<(String, GlobMatcher, bool)>);
+struct Excludes(Vec<(String, GlobSet, bool)>);
 
 impl Excludes {
     fn new(patterns: &[String]) -> Result<Self, AssembleError> {
         let compile = |pattern: &String| {
-            let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-            let glob = glob.map_err(|source| AssembleError::Pattern { pattern: pattern.clone(), source })?;
-            Ok((pattern.clone(), glob.compile_matcher(), false))
+            let failed = |source| AssembleError::Pattern { pattern: pattern.clone(), source };
+            let mut both = GlobSetBuilder::new();
+            let plain = pattern.trim_end_matches('/');
+            // A name at the end may be a directory's, and then stands for all that is in it.
+            let last = plain.rsplit('/').next().unwrap_or(plain);
+            let named = (!last.contains(['*', '?', '[', '{'])).then(|| format!("{plain}/**"));
+            for text in std::iter::once(plain.to_owned()).chain(named) {
+                both.add(GlobBuilder::new(&text).literal_separator(true).build().map_err(failed)?);
+            }
+            Ok((pattern.clone(), both.build().map_err(failed)?, false))
         };
         Ok(Self(patterns.iter().map(compile).collect::<Result<_, _>>()?))
     }
@@ -560,6 +599,42 @@ mod tests {
     }
 
     #[test]
+    fn other_spellings_of_the_data_directory() {
+        check(&[a().file("A-1.0.data/purelib/p.py", "x")], &["python/p.py"]);
+    }
+
+    #[test]
+    fn a_file_below_what_we_write_ourselves() {
+        let refused = |name: &str| {
+            let wheel = a().dist_info_file(name, "x");
+            let error = assembled(&[wheel], &Options::default()).unwrap_err().to_string();
+            assert!(error.contains("is a directory"), "{name}: {error}");
+        };
+        refused("RECORD/x");
+        refused("INSTALLER/x");
+    }
+
+    #[test]
+    fn what_makes_a_namespace() {
+        for (text, expected) in [
+            ("", Some(false)),
+            ("# nothing\n\n", Some(false)),
+            ("__path__ = __import__(\"pkgutil\").extend_path(__path__, __name__)  # type: ignore\n", Some(true)),
+            (
+                "try:\n    import pkg_resources\n    pkg_resources.declare_namespace(__name__)\nexcept ImportError:\n    import pkgutil\n    __path__ = pkgutil.extend_path(__path__, __name__)",
+                Some(true),
+            ),
+            (
+                "from pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\nfrom .core import Client",
+                None,
+            ),
+            ("x = 1", None),
+        ] {
+            assert_eq!(namespace_of(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn two_wheels_at_one_path() {
         let (x, y) = (a().file("m/x.py", "x"), b().file("m/x.py", "y"));
         check(
@@ -617,6 +692,7 @@ mod tests {
             assert_eq!(assembled(std::slice::from_ref(&files), &options).unwrap().0.unused_excludes, unused);
         };
         check(&["**/tests/**"], &["python/a/x.py", "python/etc/c"], &[]);
+        check(&["**/tests"], &["python/a/x.py", "python/etc/c"], &[]);
         check(&["a/tests/*"], &["python/a/tests/d/t.py", "python/a/x.py", "python/etc/c"], &[]);
         check(&["etc/**", "a/*.py", "none/**"], &["python/a/tests/d/t.py", "python/a/tests/t.py"], &["none/**"]);
         check(&["**"], &[], &[]);

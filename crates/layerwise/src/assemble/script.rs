@@ -11,10 +11,12 @@ pub(super) fn rewrite(text: &[u8], interpreter: &str) -> Option<Vec<u8>> {
     Some([format!("#!{interpreter}{arguments}").as_bytes(), body].concat())
 }
 
-/// The scripts of `entry_points.txt`: name and text, sorted by name. `Err`: a line that names no function.
+/// The scripts of `entry_points.txt`: name and text, sorted by name. `root` is where packages stand, seen from the
+/// script: a process that a handler starts has a PYTHONPATH without the layer's directories, so scripts look there
+/// themselves. `Err`: a line that names no function.
 ///
 /// Source: <https://packaging.python.org/en/latest/specifications/entry-points/>.
-pub(super) fn entry_points(text: &str, interpreter: &str) -> Result<Vec<(String, String)>, String> {
+pub(super) fn entry_points(text: &str, interpreter: &str, root: &str) -> Result<Vec<(String, String)>, String> {
     let mut scripts = Vec::new();
     let mut wanted = false;
     for line in text.lines().map(str::trim) {
@@ -27,7 +29,7 @@ pub(super) fn entry_points(text: &str, interpreter: &str) -> Result<Vec<(String,
             continue;
         }
         if wanted {
-            scripts.push(script(line, interpreter).ok_or_else(|| line.escape_debug().to_string())?);
+            scripts.push(script(line, interpreter, root).ok_or_else(|| line.escape_debug().to_string())?);
         }
     }
     scripts.sort();
@@ -43,7 +45,7 @@ pub(super) fn is_wrapper(file: &str, scripts: &[(String, String)]) -> bool {
     scripts.iter().any(|(script, _)| script == name)
 }
 
-fn script(line: &str, interpreter: &str) -> Option<(String, String)> {
+fn script(line: &str, interpreter: &str, root: &str) -> Option<(String, String)> {
     let (name, object) = line.split_once('=')?;
     // `module:function [extra]`: the extra is of an older time.
     let object = object.split('[').next()?.trim();
@@ -58,7 +60,9 @@ fn script(line: &str, interpreter: &str) -> Option<(String, String)> {
     let text = format!(
         "#!{interpreter}\n\
          # -*- coding: utf-8 -*-\n\
+         import os\n\
          import sys\n\
+         sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), \"{root}\"))\n\
          from {module} import {import}\n\
          if __name__ == \"__main__\":\n    \
              sys.exit({function}())\n"
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn entry_point_scripts() {
         let names = |text: &str| {
-            entry_points(text, "/p").map(|scripts| scripts.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+            entry_points(text, "/p", "..").map(|scripts| scripts.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
         };
         assert_eq!(
             names("[console_scripts]\nb = m.n:f.g [x]\na=m:f\n[other]\nz = 1\n[gui_scripts]\nc=m:f"),
@@ -103,10 +107,10 @@ mod tests {
         for bad in ["a = m", "../a = m:f", "a = m:f();x", "a = m;n:f", "= m:f"] {
             assert!(names(&format!("[console_scripts]\n{bad}")).is_err(), "{bad}");
         }
-        let text = &entry_points("[console_scripts]\nb = m.n:f.g", "/p").unwrap()[0].1;
+        let text = &entry_points("[console_scripts]\nb = m.n:f.g", "/p", "..").unwrap()[0].1;
         assert_eq!(
             text,
-            "#!/p\n# -*- coding: utf-8 -*-\nimport sys\nfrom m.n import f\nif __name__ == \"__main__\":\n    sys.exit(f.g())\n"
+            "#!/p\n# -*- coding: utf-8 -*-\nimport os\nimport sys\nsys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), \"..\"))\nfrom m.n import f\nif __name__ == \"__main__\":\n    sys.exit(f.g())\n"
         );
     }
 }
