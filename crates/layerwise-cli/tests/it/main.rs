@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod fetch;
 mod lock;
+mod real_index;
 mod resolve;
 
 use layerwise_testkit::{Cli, Index, Run, Served, Wheel, wheel};
