@@ -177,7 +177,8 @@ Examples:
   layerwise build -p 'requests>=2' -p boto3==1.34.0 --runtime python3.12 --name http
   layerwise build --locked --json                      in CI
 
-Without -r and -p the dependency file is found in DIR; docs/inputs.md has the order of preference.
+Without -r and -p the dependency file is found in DIR, the first of uv.lock, poetry.lock,
+Pipfile.lock, pylock.toml, pyproject.toml and requirements.txt.
 Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 70 bug.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
