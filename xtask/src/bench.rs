@@ -197,13 +197,15 @@ impl Bench {
         let shown: Vec<String> =
             points.iter().map(|(count, size, time)| format!("{count}: {time:.0} ms, {size:.1} MB")).collect();
         let slopes: Vec<String> = steps.iter().map(|step| format!("{step:.1}")).collect();
-        let least = steps.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = steps.iter().copied().fold(0.0, f64::max);
+        // Between 1 and 10 packages there are 2 MB: starting the process and syncing the disk are more than those.
+        let judged = &steps[1..];
+        let least = judged.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = judged.iter().copied().fold(0.0, f64::max);
         let measured = format!("{}<br>one more MB: {} ms", shown.join("<br>"), slopes.join(", "));
         report.fact(
             "1, 10, 100, 300 packages, warm",
             &measured,
-            "one more MB costs the same (within 1.5 ×)",
+            "from 10 packages on, one more MB costs the same (within 1.5 ×)",
             most <= least * 1.5,
         );
         Ok(())
