@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use layerwise::assemble::Layout;
 use layerwise::config::{Config, ConfigError, InputSpec, InvalidLayerName, LayerSpec, OutputTemplate, Texts};
 use layerwise::error::{Explain, Kind};
-use layerwise::input::{Credentials, FindLinks, Index, IndexOptions, Secret};
+use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
 use layerwise::model::target::TargetError;
 use layerwise::model::{Architecture, Runtime};
 use url::Url;
@@ -203,14 +203,15 @@ fn index(text: &str) -> Result<Index, SettingsError> {
     let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https" | "file"));
     // The text may hold a password: only what stands behind it is shown.
     let shown = || text.rsplit_once('@').map_or(text, |(_, host)| host).to_owned();
-    let (url, credentials) = without_credentials(url.ok_or_else(|| SettingsError::IndexUrl(shown()))?);
+    let mut url = url.ok_or_else(|| SettingsError::IndexUrl(shown()))?;
+    let credentials = Credentials::take(&mut url);
     Ok(Index { name, url, credentials, explicit: false })
 }
 
 fn find_links(text: &str, environment: &Environment) -> FindLinks {
     match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => {
-            let (url, credentials) = without_credentials(url);
+        Ok(mut url) if matches!(url.scheme(), "http" | "https") => {
+            let credentials = Credentials::take(&mut url);
             FindLinks::Page(url, credentials)
         }
         Ok(url) if url.scheme() == "file" => {
@@ -218,24 +219,6 @@ fn find_links(text: &str, environment: &Environment) -> FindLinks {
         }
         _ => FindLinks::Dir(environment.dir.join(text)),
     }
-}
-
-fn without_credentials(mut url: Url) -> (Url, Option<Credentials>) {
-    let plain = |text: &str| {
-        let pairs = url::form_urlencoded::parse(text.as_bytes()).next().map(|(key, _)| key.into_owned());
-        pairs.unwrap_or_default()
-    };
-    // `+` is itself in a URL's user part, unlike in a form.
-    let decode = |text: &str| plain(&text.replace('+', "%2B"));
-    let username = decode(url.username());
-    let password = url.password().map(decode);
-    if username.is_empty() && password.is_none() {
-        return (url, None);
-    }
-    // These fail only for URLs that cannot have a user part, which this one has.
-    url.set_username("").ok();
-    url.set_password(None).ok();
-    (url, Some(Credentials { username, password: password.map(Secret::new) }))
 }
 
 /// The day of `now`, `YYYY-MM-DD` in UTC.

@@ -8,20 +8,11 @@ use tokio::task::JoinSet;
 use crate::io::{CachedWheel, Io, Wanted, WheelsError};
 use crate::model::{Lock, Pin, WheelSource};
 
-/// What of a lock is here, and what has to be downloaded. Places in the lock's list.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// In the cache.
-    pub cached: Vec<usize>,
-    /// To be read from the network or from this machine, largest first.
-    pub missing: Vec<usize>,
-}
-
-/// Splits a lock by what is already in the cache.
-fn plan(packages: &[Pin], cached: &[Option<CachedWheel>]) -> Plan {
-    let (cached, mut missing): (Vec<usize>, Vec<usize>) = (0..packages.len()).partition(|at| cached[*at].is_some());
+/// The places in the lock's list of what is not in the cache, largest first.
+fn missing(packages: &[Pin], cached: &[Option<CachedWheel>]) -> Vec<usize> {
+    let mut missing: Vec<usize> = (0..packages.len()).filter(|at| cached[*at].is_none()).collect();
     missing.sort_by_key(|at| std::cmp::Reverse(packages[*at].size));
-    Plan { cached, missing }
+    missing
 }
 
 /// Gets every wheel of the lock, in the lock's order. Relative paths count from `dir`.
@@ -30,7 +21,7 @@ pub async fn run(lock: &Lock, dir: &Path, io: &Arc<Io>) -> Result<Vec<CachedWhee
     let mut wheels: Vec<Option<CachedWheel>> =
         packages.iter().map(|pin| io.cached_wheel(&pin.wheel, pin.sha256)).collect::<Result<_, _>>()?;
     let mut tasks = JoinSet::new();
-    for at in plan(packages, &wheels).missing {
+    for at in missing(packages, &wheels) {
         let (pin, io, dir) = (packages[at].clone(), Arc::clone(io), dir.to_owned());
         tasks.spawn(async move { get(&pin, &dir, &io).await.map(|wheel| (at, wheel)) });
     }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::assemble::{self, AssembleError, Assembled};
 use crate::error::{Explain, Kind};
@@ -16,6 +15,7 @@ use crate::event::{Event, Stage};
 use crate::fetch;
 use crate::input::{Inputs, Source};
 use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError};
+use crate::model::digest::{seal, unseal};
 use crate::model::{Lock, Note, Runtime, Sha256, Target, limits};
 use crate::pack::{self, DeflatedCache, PackError, Packed, WheelFile};
 use crate::resolve::{self, ResolveError};
@@ -427,18 +427,12 @@ struct Deflated<'a>(&'a Io);
 
 impl DeflatedCache for Deflated<'_> {
     fn get(&self, plain: Sha256) -> Option<Vec<u8>> {
-        let mut bytes = self.0.cache.read(Bucket::Deflated, &plain.to_string()).ok()??;
-        let (body, check) = bytes.split_last_chunk::<8>()?;
-        if xxh3_64(body) != u64::from_le_bytes(*check) {
-            return None;
-        }
-        bytes.truncate(bytes.len() - 8);
-        Some(bytes)
+        let bytes = self.0.cache.read(Bucket::Deflated, &plain.to_string()).ok()??;
+        unseal(&bytes).map(<[u8]>::to_vec)
     }
 
     fn put(&self, plain: Sha256, deflated: &[u8]) {
-        let bytes = [deflated, &xxh3_64(deflated).to_le_bytes()].concat();
-        if let Err(error) = self.0.cache.write(Bucket::Deflated, &plain.to_string(), &bytes) {
+        if let Err(error) = self.0.cache.write(Bucket::Deflated, &plain.to_string(), &seal(deflated.to_vec())) {
             self.0.detail(&crate::error::chain(&error));
         }
     }

@@ -3,9 +3,8 @@
 //! Source: <https://packaging.python.org/en/latest/specifications/binary-distribution-format/#installing-a-wheel-distribution-1-0-py32-none-any-whl>.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::error::{Explain, Kind};
 use crate::model::tree::InvalidLayerPath;
@@ -125,7 +124,7 @@ impl Explain for AssembleError {
         match self {
             Self::Conflict { relative, .. } => vec![format!(
                 "leave the file out with `--exclude '{}'` if nothing needs it, or drop one of the packages",
-                Glob::new(relative).map_or_else(|_| relative.clone(), |glob| glob.glob().to_owned())
+                globset::escape(relative)
             )],
             Self::FileAndDirectory { .. } => vec!["drop one of the packages".to_owned()],
             _ => Vec::new(),
@@ -134,13 +133,13 @@ impl Explain for AssembleError {
 }
 
 /// Where things go for one target and layout. All paths are relative to the artifact.
-struct Places<'a> {
+struct Places {
     /// Where packages stand, with a slash at the end.
     root: String,
     /// From the root to the prefix that `bin` stands in, for RECORD.
-    up: &'static str,
+    up: String,
     /// From `bin` to the root, for scripts.
-    from_bin: &'a str,
+    from_bin: String,
     interpreter: String,
 }
 
@@ -158,20 +157,14 @@ pub fn assemble(
     options: &Options,
 ) -> Result<Assembled, AssembleError> {
     let minor = target.runtime.minor;
-    let from_bin = match options.layout {
-        Layout::Python => "..".to_owned(),
-        Layout::SitePackages => format!("../lib/python3.{minor}/site-packages"),
+    let inside = match options.layout {
+        Layout::Python => String::new(),
+        Layout::SitePackages => format!("lib/python3.{minor}/site-packages/"),
     };
     let places = Places {
-        root: match options.layout {
-            Layout::Python => PREFIX.to_owned(),
-            Layout::SitePackages => format!("{PREFIX}lib/python3.{minor}/site-packages/"),
-        },
-        from_bin: &from_bin,
-        up: match options.layout {
-            Layout::Python => "",
-            Layout::SitePackages => "../../../",
-        },
+        root: format!("{PREFIX}{inside}"),
+        up: "../".repeat(inside.matches('/').count()),
+        from_bin: format!("../{inside}").trim_end_matches('/').to_owned(),
         // Where the managed runtime and AWS's images have it. `/usr/bin/env python3` would find the same program as
         // long as nobody changes PATH.
         interpreter: format!("/var/lang/bin/python3.{minor}"),
@@ -198,7 +191,7 @@ pub fn assemble(
 
 struct Placing<'a> {
     wheels: &'a [(&'a WheelName, &'a WheelIndex)],
-    places: &'a Places<'a>,
+    places: &'a Places,
     tree: Tree,
     /// The paths of each wheel, for its RECORD.
     owned: Vec<Vec<LayerPath>>,
@@ -209,7 +202,7 @@ impl Placing<'_> {
         let (name, index) = self.wheels[owner];
         let dist_info = &index.dist_info;
         let entry_points = index.entry_points.as_deref().unwrap_or_default();
-        let scripts = script::entry_points(entry_points, &self.places.interpreter, self.places.from_bin);
+        let scripts = script::entry_points(entry_points, &self.places.interpreter, &self.places.from_bin);
         let scripts = scripts.map_err(|line| AssembleError::EntryPoint { wheel: name.text.clone(), line })?;
         for (member, about) in index.members.iter().enumerate() {
             if about
@@ -387,10 +380,7 @@ fn csv(text: &str) -> String {
     if !text.contains([',', '"', '\n']) {
         return text.to_owned();
     }
-    let mut quoted = String::from("\"");
-    // Writing to a string does not fail.
-    let _ = write!(quoted, "{}\"", text.replace('"', "\"\""));
-    quoted
+    format!("\"{}\"", text.replace('"', "\"\""))
 }
 
 struct Excludes(Vec<(String, GlobSet, bool)>);
@@ -702,5 +692,8 @@ mod tests {
         let (x, y) = (a().file("m/[x].py", "x"), b().file("m/[x].py", "y"));
         let error = assembled(&[x, y], &Options::default()).unwrap_err();
         assert!(error.hints()[0].contains("--exclude"), "{:?}", error.hints());
+        let pattern = error.hints()[0].split('\'').nth(1).unwrap().to_owned();
+        let (x, y) = (a().file("m/[x].py", "x"), b().file("m/[x].py", "y"));
+        check_with(&[x, y], &Options { excludes: vec![pattern], ..Options::default() }, &[]);
     }
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use url::Url;
 
-use super::netrc::percent_decode;
 use super::text;
 use super::{Credentials, FindLinks, Index, IndexOptions, InputError, Secret};
 
@@ -157,15 +156,7 @@ fn without_credentials(text: &str) -> Result<(Url, Option<Credentials>), String>
     if !matches!(url.scheme(), "http" | "https" | "file") {
         return Err(format!("expected an `https` URL, got `{}`", url.scheme()));
     }
-    let credentials = (!url.username().is_empty() || url.password().is_some()).then(|| Credentials {
-        username: percent_decode(url.username()),
-        password: url.password().map(|password| Secret::new(percent_decode(password))),
-    });
-    if credentials.is_some() {
-        let no_host = |()| "the URL has credentials but no host".to_owned();
-        url.set_username("").map_err(no_host)?;
-        url.set_password(None).map_err(no_host)?;
-    }
+    let credentials = Credentials::take(&mut url);
     Ok((url, credentials))
 }
 

@@ -25,6 +25,7 @@ pub use discover::{Found, discover, from_given, project_config};
 pub use error::InputError;
 pub use indexes::{ConfigFile, Surroundings, layered, surrounding};
 pub use netrc::Netrc;
+pub(crate) use text::percent_decode;
 
 /// Looks up an environment variable, for `${NAME}` in files.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -205,6 +206,23 @@ fn shown(path: &Path, dir: &Path) -> String {
 /// Whether it is the index that everybody has without saying so.
 fn is_pypi(url: &Url) -> bool {
     url.host_str() == Some("pypi.org") && url.path().trim_end_matches('/') == "/simple"
+}
+
+impl Credentials {
+    /// Takes the credentials out of a URL, where it has some; it has none afterwards.
+    pub fn take(url: &mut Url) -> Option<Self> {
+        if url.username().is_empty() && url.password().is_none() {
+            return None;
+        }
+        let credentials = Self {
+            username: percent_decode(url.username()),
+            password: url.password().map(|password| Secret::new(percent_decode(password))),
+        };
+        // Both fail only for URLs that cannot have credentials, which this one has.
+        let _: Result<(), ()> = url.set_username("");
+        let _: Result<(), ()> = url.set_password(None);
+        Some(credentials)
+    }
 }
 
 impl Secret {

@@ -114,27 +114,6 @@ impl Iterator for Tokens<'_> {
     }
 }
 
-/// `%40` as `@`; what is no escape stays, and so does what would not be UTF-8.
-pub(super) fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digit = |offset: usize| bytes.get(at + offset).and_then(|&b| char::from(b).to_digit(16));
-        match (bytes[at], digit(1), digit(2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.extend(u8::try_from(high * 16 + low));
-                at += 3;
-            }
-            (byte, ..) => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,12 +142,5 @@ mod tests {
         check("machine a.org login", "a.org", ":-");
         check("machine a.org password \"unclosed", "a.org", ":unclosed");
         check("", "a.org", "");
-    }
-
-    #[test]
-    fn decodes() {
-        for (text, expected) in [("a%40b", "a@b"), ("100%", "100%"), ("%zz", "%zz"), ("%ff", "%ff"), ("%C3%A4", "ä")] {
-            assert_eq!(percent_decode(text), expected);
-        }
     }
 }

@@ -25,6 +25,12 @@ pub(super) fn read(path: &Path, shown: &str, named_in: Option<&Origin>) -> Resul
     decode(bytes, shown)
 }
 
+/// `%40` as `@`; what is no escape stays, and so does what would not be UTF-8.
+pub(crate) fn percent_decode(text: &str) -> String {
+    let plain = percent_encoding::percent_decode_str(text).decode_utf8();
+    plain.map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
+}
+
 /// Bytes of a text file as text.
 fn decode(bytes: Vec<u8>, shown: &str) -> Result<String, InputError> {
     let problem = |problem: String| InputError::NotText { file: shown.to_owned(), problem };
@@ -83,6 +89,24 @@ pub(super) fn redact(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::error::chain;
+
+    #[test]
+    fn percents() {
+        for (text, plain) in [
+            ("a%40b", "a@b"),
+            ("100%", "100%"),
+            ("%C3%A4", "ä"),
+            ("a%2Bb", "a+b"),
+            ("%2f%2E", "/."),
+            ("%", "%"),
+            ("%2", "%2"),
+            ("%zz", "%zz"),
+            ("%ff", "%ff"),
+            ("ä%41", "äA"),
+        ] {
+            assert_eq!(percent_decode(text), plain);
+        }
+    }
 
     #[test]
     fn text_is_utf8() {

@@ -24,7 +24,7 @@ pub struct SafeUrl(Url);
 impl From<&Url> for SafeUrl {
     fn from(url: &Url) -> Self {
         let mut url = url.clone();
-        strip_credentials(&mut url);
+        drop(Credentials::take(&mut url));
         if url.query().is_some() {
             url.set_query(Some("…"));
         }
@@ -43,12 +43,6 @@ impl fmt::Debug for SafeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-fn strip_credentials(url: &mut Url) {
-    // Both fail only for URLs that cannot have credentials.
-    let _: Result<(), ()> = url.set_username("");
-    let _: Result<(), ()> = url.set_password(None);
 }
 
 /// A request failed.
@@ -314,7 +308,7 @@ impl Http {
             headers.insert(AUTHORIZATION, value);
         }
         let mut plain = url.clone();
-        strip_credentials(&mut plain);
+        drop(Credentials::take(&mut plain));
         let sent = self.client()?.request(Method::GET, plain).headers(headers).send().await;
         let response = sent.map_err(|source| HttpError::Transport { url: url.into(), source: source.without_url() })?;
         match response.status() {

@@ -341,7 +341,8 @@ fn keys(sha256: Sha256) -> (String, String) {
     (format!("{sha256}.whl"), format!("{sha256}.index"))
 }
 
-fn sha256_of_file(path: &Path) -> io::Result<Sha256> {
+/// The digest of a file, read piece by piece.
+pub(crate) fn sha256_of_file(path: &Path) -> io::Result<Sha256> {
     let mut file = fs::File::open(path)?;
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 256 * 1024];

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A SHA-256 digest: 32 bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +85,18 @@ impl FromStr for Sha256 {
         }
         Ok(Self(bytes))
     }
+}
+
+/// `bytes` with their xxh3 at the end: what has rotted on a disk shows, at the speed of reading it.
+pub fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
+    bytes
+}
+
+/// The bytes before the seal; `None` where they are not what was sealed.
+pub fn unseal(sealed: &[u8]) -> Option<&[u8]> {
+    let (bytes, check) = sealed.split_last_chunk::<8>()?;
+    (xxh3_64(bytes) == u64::from_le_bytes(*check)).then_some(bytes)
 }
 
 impl Serialize for Sha256 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::page::{File, MetadataOffer};
 use crate::error::{Explain, Kind};
 use crate::io::http::Request;
+use crate::io::wheels::sha256_of_file;
 use crate::io::{Bucket, CacheError, HttpError, Io, Wanted, WheelsError};
 use crate::model::{Sha256, WheelName};
 use crate::wheel::directory::{self, Found};
@@ -122,7 +123,7 @@ fn keep(io: &Io, sha256: Sha256, bytes: &[u8]) -> Result<Metadata, MetadataError
 fn local(io: &Io, wheel: &WheelName, file: &File) -> Result<Metadata, MetadataError> {
     let failed = |source| MetadataError::Local { path: file.url.path().to_owned(), source };
     let path = file.url.to_file_path().map_err(|()| failed(std::io::ErrorKind::NotFound.into()))?;
-    let sha256 = Sha256::of(&fs_err::read(&path).map_err(failed)?);
+    let sha256 = sha256_of_file(&path).map_err(failed)?;
     let adopted = io.adopt_wheel(wheel, &path, sha256)?;
     Ok(Metadata { text: adopted.index.metadata.as_str().into(), sha256 })
 }

@@ -6,11 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use url::Url;
-
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
-use crate::input::{Credentials, Inputs, Requirement, Secret, Source};
+use crate::input::{Credentials, Inputs, Requirement, Source};
 use crate::io::Io;
 use crate::model::tag::Tags;
 use crate::model::{Lock, PackageName, Pin, Sha256, Target, WheelSource};
@@ -164,8 +162,8 @@ impl Explain for ResolveError {
     }
 }
 
-/// Identity of what a lock is made from: the inputs (index settings among them) and the target. A committed lock with the same identity can be
-/// used as it is. Credentials are not part of it.
+/// Identity of what a lock is made from: the inputs (index settings among them) and the target. A committed lock with
+/// the same identity can be used as it is. Credentials are not part of it.
 pub fn identity(inputs: &Inputs, target: Target) -> Sha256 {
     let indexes = &inputs.indexes;
     let mut text = format!("layerwise lock 1\n{target}\n");
@@ -226,7 +224,7 @@ pub async fn run(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, 
 }
 
 async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, ResolveError> {
-    let none = BTreeSet::new();
+    let tags = Tags::of(target);
     let mut lock = match &inputs.source {
         Source::Open { requirements, constraints } => {
             choose(Work { inputs, requirements, constraints, no_deps: false, target }, io).await?
@@ -235,7 +233,7 @@ async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, 
             choose(Work { inputs, requirements, constraints: &[], no_deps: true, target }, io).await?
         }
         Source::Pylock { text, path, extras, groups } => {
-            let selection = Selection { label: &inputs.label, tags: &Tags::of(target), extras, groups };
+            let selection = Selection { label: &inputs.label, tags: &tags, extras, groups };
             let mut lock = pylock::parse(text, &inputs.label)?.select(&selection)?;
             let dir = path.parent().unwrap_or(&inputs.dir);
             for pin in &mut lock.packages {
@@ -249,7 +247,7 @@ async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, 
             let uv = Uv::find(io, &inputs.indexes).await?;
             let answer = uv.export(io, project_dir, extras.iter(), groups.iter()).await?;
             let text = answer.pylock.ok_or_else(|| failed(&inputs.label, &answer.stderr))?;
-            let selection = Selection { label: &inputs.label, tags: &Tags::of(target), extras: &none, groups: &none };
+            let selection = Selection::whole(&inputs.label, &tags);
             pylock::parse(&text, &inputs.label)?.select(&selection)?
         }
     };
@@ -271,7 +269,6 @@ struct Work<'a> {
 /// Lets uv choose over the view.
 async fn choose(work: Work<'_>, io: &Arc<Io>) -> Result<Lock, ResolveError> {
     let Work { inputs, requirements, constraints, target, .. } = work;
-    let none = BTreeSet::new();
     let tags = Tags::of(target);
     let uv = Uv::find(io, &inputs.indexes).await?;
     let upstream = Upstream::new(Arc::clone(io), inputs.indexes.clone());
@@ -286,7 +283,7 @@ async fn choose(work: Work<'_>, io: &Arc<Io>) -> Result<Lock, ResolveError> {
     };
     let mut pylock = pylock::parse(&text, &inputs.label)?;
     pylock.replace_urls(|url| server.real_file(&learnt, url), &learnt.digests);
-    let selection = Selection { label: &inputs.label, tags: &tags, extras: &none, groups: &none };
+    let selection = Selection::whole(&inputs.label, &tags);
     let mut lock = pylock.select(&selection)?;
     check_hashes(requirements, &lock)?;
     let choice = why::Choice {
@@ -401,21 +398,10 @@ fn check_hashes(requirements: &[Requirement], lock: &Lock) -> Result<(), Resolve
 /// Credentials in a wheel's URL go to the HTTP client and never into a lock.
 fn take_credentials(pin: &mut Pin, io: &Io) {
     let WheelSource::Url(url) = &mut pin.source else { return };
-    if !url.username().is_empty() || url.password().is_some() {
-        let credentials = Credentials {
-            username: page::percent_decode(url.username()),
-            password: url.password().map(|text| Secret::new(page::percent_decode(text))),
-        };
-        strip(url);
+    if let Some(credentials) = Credentials::take(url) {
         io.http.know_realm(url, credentials);
     }
     url.set_fragment(None);
-}
-
-fn strip(url: &mut Url) {
-    // Both fail only for URLs that cannot have credentials; this one has some.
-    let _: Result<(), ()> = url.set_username("");
-    let _: Result<(), ()> = url.set_password(None);
 }
 
 /// A committed lock, when it is of these inputs: `Ok(None)` where it is of others.
@@ -424,7 +410,7 @@ pub fn from_lock_file(text: &str, label: &str, identity: Sha256, target: Target)
     if parsed.inputs() != Some(identity) {
         return Ok(None);
     }
-    let none = BTreeSet::new();
-    let selection = Selection { label, tags: &Tags::of(target), extras: &none, groups: &none };
+    let tags = Tags::of(target);
+    let selection = Selection::whole(label, &tags);
     Ok(Some(parsed.select(&selection)?))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use url::Url;
 
+use crate::input::percent_decode;
 use crate::model::{PackageName, Sha256};
 
 /// What we ask an index for, best first.
@@ -215,28 +216,12 @@ pub fn parse_html(bytes: &[u8], base: &Url, name: &PackageName) -> Result<Vec<Fi
 
 /// Whether a file name is that of a source distribution.
 pub fn is_sdist(filename: &str) -> bool {
-    [".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz"].iter().any(|suffix| filename.ends_with(suffix))
+    sdist_stem(filename).is_some()
 }
 
-/// `%2B` → `+`; what is not valid stays as it is.
-pub fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = |i: usize| bytes.get(i).and_then(|c| char::from(*c).to_digit(16)).and_then(|d| u8::try_from(d).ok());
-        match (bytes[at], hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                plain.push(high << 4 | low);
-                at += 3;
-            }
-            (byte, ..) => {
-                plain.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(plain).unwrap_or_else(|_| text.to_owned())
+/// A source distribution's file name without its ending: `name-1.0`.
+pub fn sdist_stem(filename: &str) -> Option<&str> {
+    [".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".zip"].iter().find_map(|end| filename.strip_suffix(end))
 }
 
 #[cfg(test)]
@@ -314,21 +299,6 @@ mod tests {
         check("", "<html>", "the index answered with a web page without package links, not with a package page");
         check("text/html", "hello", "the index answered with text without a single HTML tag, not with a package page");
         check("text/html", &"<a href='x'>a".repeat(100_000), "");
-    }
-
-    #[test]
-    fn percents() {
-        for (text, plain) in [
-            ("a%2Bb", "a+b"),
-            ("%2f%2E", "/."),
-            ("%", "%"),
-            ("%2", "%2"),
-            ("%zz", "%zz"),
-            ("%ff", "%ff"),
-            ("ä%41", "äA"),
-        ] {
-            assert_eq!(percent_decode(text), plain);
-        }
     }
 
     #[test]

@@ -187,6 +187,14 @@ pub struct Selection<'a> {
     pub groups: &'a BTreeSet<String>,
 }
 
+impl<'a> Selection<'a> {
+    /// Everything that applies to the target, without extras and with the lock's default groups only.
+    pub fn whole(label: &'a str, tags: &'a Tags) -> Self {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        Self { label, tags, extras: &NONE, groups: &NONE }
+    }
+}
+
 impl Pylock {
     /// The identity of the inputs it was resolved from, when layerwise wrote it.
     pub fn inputs(&self) -> Option<Sha256> {
@@ -350,7 +358,7 @@ impl Wheel {
         }
         if let Some(url) = &self.url {
             let path = url.split(['?', '#']).next()?;
-            return path.rsplit('/').next().map(super::page::percent_decode);
+            return path.rsplit('/').next().map(crate::input::percent_decode);
         }
         Some(self.path.as_ref()?.file_name()?.to_str()?.to_owned())
     }

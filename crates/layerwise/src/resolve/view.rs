@@ -3,11 +3,12 @@
 //! uv is shown only what this function leaves, so its choice of "newest" is the newest that fits; what was left
 //! out is kept with the reason, for explanations.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pep440_rs::{Version, VersionSpecifiers};
 
-use super::page::{File, is_sdist};
+use super::page::{File, sdist_stem};
 use crate::model::tag::{Misfit, Tags};
 use crate::model::{PackageName, Runtime, Target, WheelName};
 
@@ -76,7 +77,7 @@ pub fn view(name: &PackageName, files: Vec<File>, tags: &Tags) -> Project {
     }
     for (version, release) in &mut releases {
         release.yanked = !intact.contains(version);
-        release.fitting.sort_by(|a, b| (a.0, &b.1.build, &a.1.text).cmp(&(b.0, &a.1.build, &b.1.text)));
+        release.fitting.sort_by(|a, b| preference((a.0, &a.1), (b.0, &b.1)));
     }
     Project { releases }
 }
@@ -90,10 +91,7 @@ fn admits(requires_python: Option<&str>, python: &Version) -> bool {
 
 /// The version in a source distribution's name, `name-1.0.tar.gz` (PEP 625, and the looser names before it).
 fn sdist_version(name: &PackageName, filename: &str) -> Option<Version> {
-    if !is_sdist(filename) {
-        return None;
-    }
-    let stem = [".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".zip"].iter().find_map(|end| filename.strip_suffix(end))?;
+    let stem = sdist_stem(filename)?;
     stem.match_indices('-').find_map(|(at, _)| {
         let same = stem[..at].parse::<PackageName>().is_ok_and(|found| found == *name);
         if same { stem[at + 1..].parse().ok() } else { None }
@@ -183,10 +181,12 @@ impl Project {
 /// The best of some wheels for a target: `(file name's place in the list)`, or nothing if none fits.
 pub fn best<'a>(wheels: impl Iterator<Item = &'a WheelName>, tags: &Tags) -> Option<usize> {
     let ranked = wheels.enumerate().filter_map(|(at, wheel)| Some((tags.rank(wheel).ok()?, at, wheel)));
-    let order = |a: &(u32, usize, &WheelName), b: &(u32, usize, &WheelName)| {
-        (a.0, &b.2.build, &a.2.text).cmp(&(b.0, &a.2.build, &b.2.text))
-    };
-    ranked.min_by(order).map(|(_, at, _)| at)
+    ranked.min_by(|a, b| preference((a.0, a.2), (b.0, b.2))).map(|(_, at, _)| at)
+}
+
+/// Of two wheels with their ranks: the better tag first, then the later build, then by name.
+fn preference(a: (u32, &WheelName), b: (u32, &WheelName)) -> Ordering {
+    a.0.cmp(&b.0).then_with(|| b.1.build.cmp(&a.1.build)).then_with(|| a.1.text.cmp(&b.1.text))
 }
 
 #[cfg(test)]

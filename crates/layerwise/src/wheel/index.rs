@@ -6,9 +6,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use flate2::{Decompress, FlushDecompress, Status};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::directory::{self, Located, Method, ZipError};
+use crate::model::digest::{seal, unseal};
 use crate::model::tag::unescape_version;
 use crate::model::{PackageName, Sha256, WheelName};
 
@@ -304,18 +305,12 @@ impl MemberReader {
 impl WheelIndex {
     /// As bytes for the cache, with an xxh3 at the end.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = postcard::to_stdvec(self).expect("an index has nothing that postcard refuses");
-        bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
-        bytes
+        seal(postcard::to_stdvec(self).expect("an index has nothing that postcard refuses"))
     }
 
     /// From the cache; `None` where the bytes are not what [`encode`](Self::encode) made.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, check) = bytes.split_last_chunk::<8>()?;
-        if xxh3_64(body) != u64::from_le_bytes(*check) {
-            return None;
-        }
-        postcard::from_bytes(body).ok()
+        postcard::from_bytes(unseal(bytes)?).ok()
     }
 
     /// The member with this name.
