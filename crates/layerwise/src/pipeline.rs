@@ -1,5 +1,5 @@
 //! The one file that knows the order of the stages:
-//! resolve → fetch → assemble → pack.
+//! resolve → fetch → assemble → audit → pack.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
+use crate::artifact::{self, ArtifactError};
 use crate::assemble::{self, AssembleError, Assembled};
+use crate::audit::facts::Content as Facts;
+use crate::audit::{self, Allowance, Modified, Report, Role, Severity, Subject, audit};
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
 use crate::fetch;
 use crate::input::{Inputs, Source};
 use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError};
 use crate::model::digest::{seal, unseal};
-use crate::model::{Lock, Note, Runtime, Sha256, Target, limits};
+use crate::model::{Content, Lock, Note, Runtime, Sha256, Target, limits};
 use crate::pack::{self, DeflatedCache, PackError, Packed, WheelFile};
 use crate::resolve::{self, ResolveError};
 
@@ -37,6 +40,10 @@ pub struct Job {
     pub exclude_runtime_packages: bool,
     /// Where the zip goes.
     pub output: PathBuf,
+    /// Look whether it works on Lambda, and refuse to make it if it does not.
+    pub check: bool,
+    /// Findings that are lived with.
+    pub allow: Vec<Allowance>,
 }
 
 /// What to do with a committed lock.
@@ -72,6 +79,8 @@ pub struct Built {
     pub notes: Vec<Note>,
     /// Where the versions came from.
     pub lock: LockUse,
+    /// What the audit found; `None` where it was not wanted.
+    pub report: Option<Report>,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -113,6 +122,8 @@ pub struct Timings {
     pub fetch: Duration,
     /// Placing files.
     pub assemble: Duration,
+    /// Looking whether it works.
+    pub audit: Duration,
     /// Writing the zip.
     pub pack: Duration,
 }
@@ -195,6 +206,17 @@ pub enum Error {
         /// What is inside, largest first.
         packages: Vec<BuiltPackage>,
     },
+    /// It would not work on Lambda.
+    #[error("{name} would not work on {}: {}", report.target, errors(report))]
+    Findings {
+        /// The layer.
+        name: String,
+        /// What was found.
+        report: Box<Report>,
+    },
+    /// An artifact to check cannot be read.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
     /// Two builds of the same lock differ.
     #[error("two builds of {name} for {target} differ: sha256 {first} and {second}")]
     NotReproducible {
@@ -220,6 +242,8 @@ impl Explain for Error {
             Self::Io(error) => error.kind(),
             Self::LockMissing { .. } | Self::LockStale { .. } | Self::LockFile { .. } => Kind::Input,
             Self::TooLarge { .. } => Kind::Limit,
+            Self::Findings { .. } => Kind::Findings,
+            Self::Artifact(error) => error.kind(),
             Self::NotReproducible { .. } => Kind::Internal,
         }
     }
@@ -239,8 +263,21 @@ impl Explain for Error {
                 "leave something out with `--exclude`, split the layer in two only if the function needs just one, or drop a package".to_owned(),
                 "`--exclude-runtime-packages` leaves out the AWS SDK that the runtime brings".to_owned(),
             ],
+            Self::Findings { .. } => vec![
+                "a finding that you have looked at can be allowed with its reason: `allow` in layerwise.toml".to_owned(),
+                "`--no-check` builds it all the same".to_owned(),
+            ],
+            Self::Artifact(error) => error.hints(),
             Self::NotReproducible { .. } => vec!["this is a bug in layerwise: please report it".to_owned()],
         }
+    }
+}
+
+/// `2 errors`.
+fn errors(report: &Report) -> String {
+    match report.count(Severity::Error) {
+        1 => "1 error".to_owned(),
+        many => format!("{many} errors"),
     }
 }
 
@@ -379,6 +416,10 @@ fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) 
     let assemble = started.elapsed();
 
     let started = Instant::now();
+    let report = if job.check { Some(audit_tree(job, wheels, &assembled, io)?) } else { None };
+    let audit = started.elapsed();
+
+    let started = Instant::now();
     io.emit(Event::Started { stage: Stage::Pack, item: &job.name, bytes: Some(unzipped_bytes) });
     let files: Vec<_> =
         wheels.iter().map(|wheel| WheelFile { name: &wheel.name, path: &wheel.path, index: &wheel.index }).collect();
@@ -396,8 +437,87 @@ fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) 
         packages: packages(wheels, &assembled, Some(&packed)),
         notes: Vec::new(),
         lock: LockUse::Resolved,
-        timings: Timings { assemble, pack: started.elapsed(), ..Timings::default() },
+        report,
+        timings: Timings { assemble, audit, pack: started.elapsed(), ..Timings::default() },
     })
+}
+
+/// Judges a tree before it is packed; errors are an error.
+fn audit_tree(job: &Job, wheels: &[CachedWheel], assembled: &Assembled, io: &Io) -> Result<Report, Error> {
+    const OPAQUE: &Facts = &Facts::Opaque;
+    let facts = wheels.iter().map(|wheel| io.wheel_facts(wheel)).collect::<Result<Vec<_>, _>>()?;
+    let files = assembled.tree.iter().map(|(path, entry)| audit::File {
+        path: path.as_str(),
+        size: entry.size(),
+        mode: Some(if entry.executable { 0o755 } else { 0o644 }),
+        link: None,
+        modified: Modified::Unknown,
+        sha256: None,
+        content: match entry.content {
+            Content::Member { member, .. } => facts[entry.owner].get(member).unwrap_or(OPAQUE),
+            Content::Generated(_) => OPAQUE,
+        },
+        owner: Some(&wheels[entry.owner].name.name),
+    });
+    let artifact = audit::Artifact {
+        label: job.name.clone(),
+        role: Role::Layer,
+        zipped_bytes: None,
+        files: files.collect(),
+        strange: &[],
+        is_wheel: false,
+    };
+    let subject = Subject { artifacts: vec![artifact], ..Subject::default() };
+    let mut report = audit(&subject, job.target);
+    report.allow(&job.allow);
+    if report.has_errors() {
+        return Err(Error::Findings { name: job.name.clone(), report: Box::new(report) });
+    }
+    Ok(report)
+}
+
+/// Artifacts that somebody has made, to be judged together.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// What to read: where, and what messages call it.
+    pub artifacts: Vec<Candidate>,
+    /// The function's handler.
+    pub handler: Option<String>,
+    /// The function's `PYTHONPATH`.
+    pub pythonpath: Option<String>,
+    /// Findings that are lived with.
+    pub allow: Vec<Allowance>,
+}
+
+/// One artifact to be judged.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What messages call it.
+    pub label: String,
+    /// What it is to Lambda; told from its files where nobody says.
+    pub role: Option<Role>,
+}
+
+/// Reads artifacts once and judges them for each target, in order.
+pub fn check(check: &Check, targets: &[Target], threads: usize) -> Result<Vec<Report>, Error> {
+    let read = |candidate: &Candidate| artifact::read(&candidate.path, &candidate.label, threads);
+    let artifacts = check.artifacts.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let roles = artifacts.iter().zip(&check.artifacts).map(|(artifact, candidate)| {
+        candidate.role.unwrap_or(if artifact.looks_like_a_layer() { Role::Layer } else { Role::Function })
+    });
+    let subject = Subject {
+        artifacts: artifacts.iter().zip(roles).map(|(artifact, role)| artifact.subject(role)).collect(),
+        handler: check.handler.as_deref(),
+        pythonpath: check.pythonpath.as_deref(),
+    };
+    let judge = |target: &Target| {
+        let mut report = audit(&subject, *target);
+        report.allow(&check.allow);
+        report
+    };
+    Ok(targets.iter().map(judge).collect())
 }
 
 /// The packages of an artifact with their sizes, largest (unzipped) first.

@@ -1,12 +1,14 @@
 //! Documents for programs: one on stdout, described in `docs/json.md`. Additions keep the version; anything else
 //! raises it.
 
+use layerwise::audit::{Finding, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
 use layerwise::pipeline::{Built, LockUse};
 use serde_json::{Value, json};
 
 use super::error::Failure;
+use super::findings::words;
 use super::human;
 
 const VERSION: u32 = 1;
@@ -100,13 +102,86 @@ pub(crate) fn built(built: &Built) -> Value {
         "packages": packages.collect::<Vec<_>>(),
         "notes": notes(&built.notes),
         "lock": lock_use(built.lock),
+        "check": built.report.as_ref().map(|report| self::report(report, None)),
         "seconds": {
             "resolve": timings.resolve.as_secs_f64(),
             "fetch": timings.fetch.as_secs_f64(),
             "assemble": timings.assemble.as_secs_f64(),
+            "check": timings.audit.as_secs_f64(),
             "pack": timings.pack.as_secs_f64(),
         },
     })
+}
+
+/// What an audit found.
+pub(crate) fn report(report: &Report, handler: Option<&str>) -> Value {
+    let count = |severity| report.count(severity);
+    let sizes = report.sizes.iter().map(|(name, bytes)| json!({ "name": name, "unzipped_bytes": bytes }));
+    json!({
+        "ok": !report.has_errors(),
+        "errors": count(Severity::Error),
+        "warnings": count(Severity::Warning),
+        "notes": count(Severity::Note),
+        "findings": report.findings.iter().map(|found| finding(found, report.target, handler)).collect::<Vec<_>>(),
+        "allowed": report.allowed.iter().map(|(found, reason)| {
+            let mut value = finding(found, report.target, handler);
+            value["reason"] = json!(reason);
+            value
+        }).collect::<Vec<_>>(),
+        "unzipped_bytes": report.unzipped_bytes,
+        "files": report.files,
+        "sizes": sizes.collect::<Vec<_>>(),
+    })
+}
+
+fn finding(finding: &Finding, target: Target, handler: Option<&str>) -> Value {
+    let words = words(finding, target, handler);
+    let mut data = serde_json::to_value(&finding.problem).unwrap_or_default();
+    if let Some(fields) = data.as_object_mut() {
+        fields.remove("problem");
+    }
+    json!({
+        "id": finding.rule().id(),
+        "severity": finding.severity.word(),
+        "artifact": finding.artifact,
+        "file": finding.file,
+        "at": finding.at,
+        "package": finding.package,
+        "text": words.text,
+        "lambda": words.lambda,
+        "way_out": words.way_out,
+        "data": data,
+    })
+}
+
+/// The document of `check`.
+pub(crate) fn check(artifact: &str, reports: &[Report], handler: Option<&str>, ok: bool, warnings: &[String]) -> String {
+    let targets = reports.iter().map(|one| {
+        let mut value = report(one, handler);
+        value["runtime"] = json!(one.target.runtime.name);
+        value["architecture"] = json!(one.target.architecture.aws());
+        value
+    });
+    print(&json!({
+        "version": VERSION,
+        "command": "check",
+        "ok": ok,
+        "artifact": artifact,
+        "targets": targets.collect::<Vec<_>>(),
+        "warnings": warnings,
+    }))
+}
+
+/// The document of `check` that could not be made.
+pub(crate) fn check_failed(failure: &Failure, warnings: &[String]) -> String {
+    print(&json!({
+        "version": VERSION,
+        "command": "check",
+        "ok": false,
+        "targets": [],
+        "warnings": warnings,
+        "error": error(failure),
+    }))
 }
 
 /// A resolution without an artifact (`--dry-run`).

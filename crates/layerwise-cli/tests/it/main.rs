@@ -4,6 +4,7 @@
 
 mod archive;
 mod bytes;
+mod check;
 mod cli;
 mod crash;
 mod fetch;

@@ -6,4 +6,5 @@ pub mod directory;
 mod index;
 
 pub use directory::{Method, ZipError};
-pub use index::{Member, WheelError, WheelIndex, extract, index};
+pub(crate) use index::MemberReader;
+pub use index::{Member, WheelError, WheelIndex, extract, index, index_and_facts};
