@@ -17,7 +17,7 @@ use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
 use crate::fetch;
 use crate::input::{Inputs, Source};
-use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError};
+use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError, blocking};
 use crate::model::digest::{seal, unseal};
 use crate::model::{Content, Lock, Note, Runtime, Sha256, Target, limits};
 use crate::pack::{self, DeflatedCache, PackError, Packed, WheelFile};
@@ -378,8 +378,7 @@ async fn make(job: &Job, lock: &Lock, output: &Path, io: &Arc<Io>) -> Result<Bui
         timings.fetch += started.elapsed();
 
         let (job, output, io_here) = (job.clone(), output.to_owned(), Arc::clone(io));
-        let worked = tokio::task::spawn_blocking(move || assemble_and_pack(&job, &wheels, &output, &io_here)).await;
-        match worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+        match blocking(move || assemble_and_pack(&job, &wheels, &output, &io_here)).await {
             Ok(mut built) => {
                 built.timings.fetch = timings.fetch;
                 built.notes = lock.notes;

@@ -528,7 +528,8 @@ pub(crate) mod tests {
               CodeSha256    SnD+mqZDbgLC3qNA+9HjUuTvLYzmylKtJdS5VHH8i/I=
                             (source_code_hash in Terraform)
               versions      resolved now; `layerwise lock` writes them down
-              time          1.9 s: resolve 640 ms, fetch 1.2 s, assemble 9 ms, pack 70 ms
+              check         not checked (--no-check)
+              time          1.9 s: resolve 640 ms, fetch 1.2 s, assemble 9 ms, check 3 ms, pack 70 ms
 
             built dist/document-processor-python3.11-x86_64.zip
         "#);

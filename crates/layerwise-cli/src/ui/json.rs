@@ -291,6 +291,7 @@ mod tests {
               "layers": [
                 {
                   "architecture": "x86_64",
+                  "check": null,
                   "code_sha256": "SnD+mqZDbgLC3qNA+9HjUuTvLYzmylKtJdS5VHH8i/I=",
                   "files": 2648,
                   "limits": {
@@ -326,6 +327,7 @@ mod tests {
                   "runtime": "python3.11",
                   "seconds": {
                     "assemble": 0.009,
+                    "check": 0.003,
                     "fetch": 1.2,
                     "pack": 0.07,
                     "resolve": 0.64

@@ -97,7 +97,7 @@ fn a_function_with_its_layers() {
     let run = with(&files, &format!("{line} --json")).run().failure(9);
     assert_eq!(found(&run), ["import-missing python/native/__init__.py", "layer-conflict python/helper.py"]);
     let run = with(&files, "check function.zip --handler index.handler --runtime python3.13 --json").run().failure(9);
-    assert_eq!(found(&run), ["import-missing index.py"]);
+    assert_eq!(found(&run), ["import-missing index.py"; 2]);
 }
 
 #[test]

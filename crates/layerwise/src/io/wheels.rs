@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use url::Url;
 
 use super::http::{Request, backoff};
-use super::{Bucket, CacheError, HttpError, Io, SafeUrl};
+use super::{Bucket, CacheError, HttpError, Io, SafeUrl, blocking};
 use crate::audit::facts::{self, Content};
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
@@ -200,8 +200,7 @@ impl Io {
         let io = Arc::clone(self);
         let name = wanted.name.clone();
         let path = file.path().to_owned();
-        let placed = tokio::task::spawn_blocking(move || io.index_and_place(Some(file), &path, &name, sha256)).await;
-        placed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        blocking(move || io.index_and_place(Some(file), &path, &name, sha256)).await
     }
 
     /// Brings a wheel on this machine into the cache.
