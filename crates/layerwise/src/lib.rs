@@ -26,4 +26,6 @@ pub mod assemble;
 
 pub mod pack;
 
+pub mod prove;
+
 pub mod pipeline;
