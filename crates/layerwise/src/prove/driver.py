@@ -237,12 +237,16 @@ def exit_code(error):
 def main():
     # An ordinary start of Python has these two loaded before anything else; `-S` has not.
     import os
-    import site  # noqa: F401
+    import site  # noqa: F401 (to be loaded, not to be used here)
 
     # These two it has not; nothing of theirs may be found loaded.
     import faulthandler
 
     settings = marshal.loads(bytes.fromhex(sys.argv[1]))
+    if settings["lang"] not in (None, sys.base_prefix):
+        # It did not find its library under its new name, but another Python's somewhere: `sandbox.py` tries otherwise.
+        posix.write(2, ("it finds its library in " + sys.base_prefix + "\n").encode())
+        posix._exit(1)
     notes = Notes(settings["notes"])
     faulthandler.enable(file=settings["trace"], all_threads=True)
     del sys.modules["faulthandler"], sys.modules["mmap"]

@@ -88,7 +88,7 @@ def libc():
         return None
 machine = os.uname().machine if sys.maxsize > 2**32 else "32-bit " + os.uname().machine
 print("layerwise", sys.implementation.name, ".".join(map(str, sys.version_info[:3])), sys.abiflags, machine,
-      libc() or "", os.path.realpath(sys.executable), sep="\t")
+      libc() or "", os.path.realpath(sys.executable), sys.base_prefix, sep="\t")
 "#;
 
 /// How long a candidate may think: an emulated one, on a busy machine.
@@ -114,9 +114,8 @@ pub async fn find(target: Target, search: &Search) -> Result<Python, NoPython> {
 async fn examine(target: Target, candidate: &Path, search: &Search) -> Result<Python, Unfit> {
     let broken = |error: std::io::Error| Unfit::Broken(error.to_string());
     let path = std::path::absolute(candidate).map_err(broken)?;
-    let made_for = made_for(&path).map_err(broken)?;
     let mut emulator = None;
-    if let Some(made_for) = made_for {
+    if let Some(made_for) = made_for(&path).map_err(broken)? {
         if made_for.architecture != Some(target.architecture) {
             let machine = made_for.architecture.map_or("another machine", Architecture::machine);
             return Err(Unfit::Machine(machine.to_owned()));
@@ -127,46 +126,95 @@ async fn examine(target: Target, candidate: &Path, search: &Search) -> Result<Py
             emulator = Some(Emulator { program: program.clone(), sysroot: sysroot(&path, &made_for.interpreter) });
         }
     }
-    let mut command = command(&path, emulator.as_ref());
+    let answer = ask(&path, emulator.as_ref(), search).await?;
+    judge(target, &answer)?;
+    let helper = if emulator.is_some() { helper(search).await } else { None };
+    let Answer { version, machine, glibc, executable, prefix, .. } = answer;
+    let glibc = glibc.ok_or(Unfit::Libc)?;
+    Ok(Python { path: executable, prefix, version, minor: target.runtime.minor, machine, glibc, emulator, helper })
+}
+
+/// What a candidate says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    implementation: String,
+    version: String,
+    flags: String,
+    machine: String,
+    glibc: Option<Glibc>,
+    executable: PathBuf,
+    prefix: PathBuf,
+}
+
+async fn ask(path: &Path, emulator: Option<&Emulator>, search: &Search) -> Result<Answer, Unfit> {
+    let broken = |error: std::io::Error| Unfit::Broken(error.to_string());
+    let mut command = command(path, emulator);
     command.args(["-I", "-S", "-B", "-c", QUESTION]).env_clear().envs(search.env.iter().cloned());
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output()).await;
     let output = output.map_err(|_| Unfit::Broken("no answer".to_owned()))?.map_err(broken)?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let Some(fields) = text.lines().find_map(|line| line.strip_prefix("layerwise\t")) else {
+    text.lines().find_map(answer).ok_or_else(|| {
         let words = String::from_utf8_lossy(&output.stderr);
-        let words = words.trim().lines().next_back().unwrap_or("it says nothing");
-        return Err(Unfit::Broken(words.to_owned()));
-    };
-    let answer: Vec<&str> = fields.split('\t').collect();
-    judge(target, &answer, path, emulator)
+        Unfit::Broken(words.trim().lines().next_back().unwrap_or("it says nothing").to_owned())
+    })
 }
 
-/// What follows from a candidate's answer.
-fn judge(target: Target, answer: &[&str], path: PathBuf, emulator: Option<Emulator>) -> Result<Python, Unfit> {
-    let [implementation, version, flags, machine, libc, executable] = answer else {
-        return Err(Unfit::Broken("its answer is not one".to_owned()));
-    };
-    let minor = version.strip_prefix("3.").and_then(|rest| rest.split('.').next()?.parse().ok());
-    if minor != Some(target.runtime.minor) {
-        return Err(Unfit::Version((*version).to_owned()));
-    }
-    if *implementation != "cpython" {
-        return Err(Unfit::Implementation((*implementation).to_owned()));
-    }
-    if !flags.is_empty() {
-        return Err(Unfit::Abi((*flags).to_owned()));
-    }
-    if *machine != target.architecture.machine() {
-        return Err(Unfit::Machine((*machine).to_owned()));
-    }
+fn answer(line: &str) -> Option<Answer> {
+    let fields: Vec<&str> = line.strip_prefix("layerwise\t")?.split('\t').collect();
+    let [implementation, version, flags, machine, libc, executable, prefix] = fields.as_slice() else { return None };
     let glibc = libc.strip_prefix("glibc ").and_then(|version| version.split_once('.'));
-    let glibc = glibc.and_then(|(major, minor)| Some(Glibc(major.parse().ok()?, minor.parse().ok()?)));
-    let glibc = glibc.ok_or(Unfit::Libc)?;
-    // Not the shim or the link, but what is behind it. An emulated one may name a path that is right in its own root.
-    let path = if emulator.is_none() { PathBuf::from(executable) } else { path };
-    let (version, machine) = ((*version).to_owned(), (*machine).to_owned());
-    Ok(Python { path, version, minor: target.runtime.minor, machine, glibc, emulator })
+    Some(Answer {
+        implementation: (*implementation).to_owned(),
+        version: (*version).to_owned(),
+        flags: (*flags).to_owned(),
+        machine: (*machine).to_owned(),
+        glibc: glibc.and_then(|(major, minor)| Some(Glibc(major.parse().ok()?, minor.parse().ok()?))),
+        executable: executable.into(),
+        prefix: prefix.into(),
+    })
+}
+
+/// Whether a candidate that says this of itself can stand in for the target's.
+fn judge(target: Target, answer: &Answer) -> Result<(), Unfit> {
+    if minor(&answer.version) != Some(target.runtime.minor) {
+        return Err(Unfit::Version(answer.version.clone()));
+    }
+    if answer.implementation != "cpython" {
+        return Err(Unfit::Implementation(answer.implementation.clone()));
+    }
+    if !answer.flags.is_empty() {
+        return Err(Unfit::Abi(answer.flags.clone()));
+    }
+    if answer.machine != target.architecture.machine() {
+        return Err(Unfit::Machine(answer.machine.clone()));
+    }
+    if answer.glibc.is_none() {
+        return Err(Unfit::Libc);
+    }
+    Ok(())
+}
+
+fn minor(version: &str) -> Option<u8> {
+    version.strip_prefix("3.")?.split('.').next()?.parse().ok()
+}
+
+/// A Python of this machine's own architecture, for what need not be emulated and, for the kernel's part in it, had
+/// better not be: qemu is more than one thread, and from those the kernel takes no new user namespace.
+async fn helper(search: &Search) -> Option<PathBuf> {
+    for candidate in &search.candidates {
+        let Ok(path) = std::path::absolute(candidate) else { continue };
+        let Ok(made_for) = made_for(&path) else { continue };
+        if made_for.is_some_and(|made_for| made_for.architecture != Some(host())) {
+            continue;
+        }
+        let Ok(answer) = ask(&path, None, search).await else { continue };
+        let new_enough = minor(&answer.version).is_some_and(|minor| minor >= 9);
+        if new_enough && answer.implementation == "cpython" && answer.machine == host().machine() {
+            return Some(answer.executable);
+        }
+    }
+    None
 }
 
 /// The processor of this machine.
@@ -216,26 +264,64 @@ fn sysroot(path: &Path, interpreter: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn check(target: (&str, &str), answer: &str, expected: Result<&str, Unfit>) {
+    fn check(target: (&str, &str), said: &str, expected: &str) {
         let target = Target::new(target.0, target.1, "2026-11-24").unwrap();
-        let answer: Vec<&str> = answer.split(',').collect();
-        let found = judge(target, &answer, PathBuf::from("shim"), None);
-        assert_eq!(found.map(|python| python.path.display().to_string()), expected.map(str::to_owned), "{answer:?}");
+        let answer = answer(&format!("layerwise\t{}", said.replace(',', "\t"))).unwrap();
+        let judged = judge(target, &answer).map_or_else(|unfit| unfit.to_string(), |()| "fits".to_owned());
+        assert_eq!(judged, expected, "{said}");
     }
 
     #[test]
     fn answers() {
         let x86 = ("python3.11", "x86_64");
-        check(x86, "cpython,3.11.7,,x86_64,glibc 2.36,/p", Ok("/p"));
-        check(x86, "cpython,3.12.1,,x86_64,glibc 2.36,/p", Err(Unfit::Version("3.12.1".to_owned())));
-        check(x86, "cpython,2.7.18,,x86_64,glibc 2.36,/p", Err(Unfit::Version("2.7.18".to_owned())));
-        check(x86, "pypy,3.11.7,,x86_64,glibc 2.36,/p", Err(Unfit::Implementation("pypy".to_owned())));
-        check(x86, "cpython,3.11.7,d,x86_64,glibc 2.36,/p", Err(Unfit::Abi("d".to_owned())));
-        check(("python3.13", "x86_64"), "cpython,3.13.0,t,x86_64,glibc 2.36,/p", Err(Unfit::Abi("t".to_owned())));
-        check(x86, "cpython,3.11.7,,aarch64,glibc 2.36,/p", Err(Unfit::Machine("aarch64".to_owned())));
-        check(x86, "cpython,3.11.7,,32-bit x86_64,glibc 2.36,/p", Err(Unfit::Machine("32-bit x86_64".to_owned())));
-        check(("python3.11", "arm64"), "cpython,3.11.7,,aarch64,glibc 2.36,/p", Ok("/p"));
-        check(x86, "cpython,3.11.7,,x86_64,,/p", Err(Unfit::Libc));
-        check(x86, "cpython,3.11.7", Err(Unfit::Broken("its answer is not one".to_owned())));
+        check(x86, "cpython,3.11.7,,x86_64,glibc 2.36,/p/bin/python,/p", "fits");
+        check(x86, "cpython,3.12.1,,x86_64,glibc 2.36,/p/bin/python,/p", "is Python 3.12.1");
+        check(x86, "cpython,2.7.18,,x86_64,glibc 2.36,/p/bin/python,/p", "is Python 2.7.18");
+        check(x86, "pypy,3.11.7,,x86_64,glibc 2.36,/p/bin/python,/p", "is pypy, not CPython");
+        check(x86, "cpython,3.11.7,d,x86_64,glibc 2.36,/p/bin/python,/p", "has another ABI (`d`)");
+        check(("python3.13", "x86_64"), "cpython,3.13.0,t,x86_64,glibc 2.36,/p/bin/python,/p", "has another ABI (`t`)");
+        check(x86, "cpython,3.11.7,,aarch64,glibc 2.36,/p/bin/python,/p", "is for aarch64");
+        check(x86, "cpython,3.11.7,,32-bit x86_64,glibc 2.36,/p/bin/python,/p", "is for 32-bit x86_64");
+        check(("python3.11", "arm64"), "cpython,3.11.7,,aarch64,glibc 2.36,/p/bin/python,/p", "fits");
+        check(x86, "cpython,3.11.7,,x86_64,,/p/bin/python,/p", "does not run on glibc");
+        assert_eq!(answer("layerwise\tcpython\t3.11.7"), None);
+        assert_eq!(answer("Python 3.11.7"), None);
+    }
+
+    #[test]
+    fn sysroots() {
+        let root = tempfile::tempdir().unwrap();
+        let (lib, bin) = (root.path().join("lib"), root.path().join("usr/bin"));
+        fs::create_dir_all(&lib).unwrap();
+        fs::create_dir_all(&bin).unwrap();
+        let python = bin.join("python3.11");
+        assert_eq!(sysroot(&python, "/lib/ld-layerwise.so.1"), None);
+        fs::write(lib.join("ld-layerwise.so.1"), "").unwrap();
+        assert_eq!(sysroot(&python, "/lib/ld-layerwise.so.1"), Some(root.path().to_owned()));
+        assert_eq!(sysroot(&python, "ld-layerwise.so.1"), None);
+        assert_eq!(sysroot(&python, ""), None);
+    }
+
+    #[test]
+    fn what_programs_are_made_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let check = |bytes: &[u8], expected: Option<Option<Architecture>>| {
+            fs::write(file.path(), bytes).unwrap();
+            let found = made_for(file.path()).unwrap();
+            assert_eq!(found.map(|found| found.architecture), expected, "{bytes:?}");
+        };
+        check(b"#!/bin/sh", None);
+        check(b"", None);
+        check(b"\x7fELF", Some(None));
+        let mut header = [0u8; 64];
+        header[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (header[6], header[52]) = (1, 64);
+        for (machine, expected) in [(62, Some(Architecture::X86_64)), (183, Some(Architecture::Arm64)), (243, None)] {
+            header[18] = machine;
+            check(&header, Some(expected));
+        }
+        // Program headers far outside the file.
+        (header[18], header[33], header[54], header[56]) = (62, 0xff, 56, 0xff);
+        check(&header, Some(Some(Architecture::X86_64)));
     }
 }

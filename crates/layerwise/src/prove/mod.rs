@@ -30,7 +30,7 @@ mod environment;
 mod find;
 mod outcome;
 mod process;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests;
 
 pub use find::{NoPython, Search, Unfit, find};
@@ -42,6 +42,8 @@ use process::{Report, Settings, Worker};
 pub struct Python {
     /// The interpreter itself, no shim and no link.
     pub path: PathBuf,
+    /// What it is installed under, `sys.base_prefix`: its library is in `lib/python3.11` there.
+    pub prefix: PathBuf,
     /// `3.11.7`.
     pub version: String,
     /// The minor version: 11.
@@ -52,6 +54,8 @@ pub struct Python {
     pub glibc: Glibc,
     /// What runs it, when it is not of this machine's architecture.
     pub emulator: Option<Emulator>,
+    /// A Python of this machine's architecture that does what need not be emulated. Without one, this one does.
+    pub helper: Option<PathBuf>,
 }
 
 /// A program that runs programs of another architecture.
@@ -143,7 +147,8 @@ pub struct Outcome {
     pub took: Duration,
     /// How it ended.
     pub end: End,
-    /// The end of what was printed, at most 64 KiB.
+    /// The end of what was printed, at most 64 KiB. Foreign text, as are all messages and names: it may hold control
+    /// characters.
     pub stdout: String,
     /// The same of standard error.
     pub stderr: String,
@@ -348,6 +353,9 @@ pub async fn run(job: &Job, python: &Python, mut done: impl FnMut(&Outcome)) -> 
     Ok(Proof { outcomes: outcomes.into_iter().flatten().collect(), isolation, python: python.clone() })
 }
 
+/// Longer ones are cut: `poll` takes no more than 24 days.
+const LONGEST_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What the workers share.
 struct Work {
     root: PathBuf,
@@ -372,11 +380,15 @@ async fn import_from_queue(
         root,
         scratch: process::text(&work.scratch)?,
         env: &work.env,
-        limit: work.limit.as_secs_f64(),
+        limit: work.limit.min(LONGEST_LIMIT).as_secs_f64(),
         qemu: emulator.map(|emulator| process::text(&emulator.program)).transpose()?,
         sysroot: sysroot.map(process::text).transpose()?,
         real_paths: true,
         driver: process::DRIVER,
+        executable: process::text(&work.python.path)?,
+        prefix: process::text(&work.python.prefix)?,
+        minor: work.python.minor,
+        machine: &work.python.machine,
     };
     let mut worker = Worker::start(&work.python, &settings).await?;
     let next = || work.queue.lock().expect("no holder of the queue panics").pop();

@@ -12,7 +12,7 @@ const MOST_STEPS: usize = 64;
 
 /// What `driver.py` writes when it comes to its end.
 #[derive(Debug, Deserialize)]
-struct Result {
+struct Written {
     seconds: f64,
     during: Option<String>,
     #[serde(default)]
@@ -29,7 +29,7 @@ pub(super) fn read(subject: Subject, report: Report, limit: Duration, moved: Opt
         None => text,
     };
     // A module can scribble over what the driver wrote; then it is as if nothing had been written.
-    let result: Option<Result> = report.result.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let result: Option<Written> = report.result.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let seconds = result.as_ref().map_or(report.seconds, |result| result.seconds);
     let took = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let end = match result {
@@ -49,7 +49,7 @@ pub(super) fn read(subject: Subject, report: Report, limit: Duration, moved: Opt
     Outcome { subject, took, end, stdout: plain(report.stdout), stderr: plain(report.stderr) }
 }
 
-fn ended(result: Result, plain: &impl Fn(String) -> String) -> End {
+fn ended(result: Written, plain: &impl Fn(String) -> String) -> End {
     let mut raised = result.raised;
     for one in &mut raised {
         one.message = plain(std::mem::take(&mut one.message));
@@ -97,7 +97,8 @@ pub(super) fn crashed(signal: i32) -> Answer {
     Answer { error_type: "Runtime.ExitError".to_owned(), message }
 }
 
-/// A signal's name, and Lambda's words for it (those of the language Go). Numbers are those of Linux on x86-64 and arm64.
+/// A signal's name, and Lambda's words for it (those of the language Go). The numbers are the same on both of its
+/// architectures.
 fn signal_words(signal: i32) -> (&'static str, &'static str) {
     match signal {
         1 => ("SIGHUP", "hangup"),
@@ -147,4 +148,67 @@ fn dumped_step(line: &str) -> Option<Step> {
 
 fn of_importlib(file: &str) -> bool {
     file.starts_with("<frozen importlib") || file.ends_with("/importlib/__init__.py")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(result: Option<&str>, status: (&str, i32), trace: &str, expected: &str) {
+        let report = Report {
+            result: result.map(str::to_owned),
+            status: (status.0.to_owned(), status.1),
+            trace: trace.to_owned(),
+            seconds: f64::NAN,
+            ..Report::default()
+        };
+        let limit = Duration::from_secs(7);
+        let outcome = read(Subject::Module("a".to_owned()), report, limit, Some("/root"));
+        assert_eq!(format!("{:?}", outcome.end), expected);
+    }
+
+    #[test]
+    fn what_is_believed() {
+        let result = r#"{"seconds": 0.5, "during": null}"#;
+        check(Some(result), ("exited", 0), "", "Imported");
+        // It had ended well when it was killed.
+        check(Some(result), ("killed", 9), "", "Imported");
+        let zero = "Exited { code: 0, chain: [] }";
+        for scribble in ["", "{}", "{\"seconds\": \"x\"}", "[[[[", r#"{"seconds": 1, "raised": [{"chain": [[1]]}]}"#] {
+            check(Some(scribble), ("exited", 0), "", zero);
+        }
+        check(None, ("", 0), "", zero);
+        check(Some(r#"{"seconds": -1e300}"#), ("exited", 0), "", "Imported");
+        check(None, ("killed", 63), "", r#"Crashed { signal: 63, name: "", last_module: None, chain: [] }"#);
+        check(
+            Some(r#"{"seconds": 1, "during": "import", "answer": ["E", "no /root/opt/x"]}"#),
+            ("exited", 0),
+            "",
+            "Failed { during: Import, raised: [Raised { error_type: \"E\", message: \"no /opt/x\", missing: None, \
+             chain: [] }], answer: Answer { error_type: \"E\", message: \"no /opt/x\" } }",
+        );
+    }
+
+    #[test]
+    fn dumps() {
+        let dump = "Fatal Python error: Segmentation fault\n\n\
+                    Thread 0x1 (most recent call first):\n  File \"/t.py\", line 1 in run\n\n\
+                    Current thread 0x2 [python] (most recent call first):\n  \
+                    File \"<frozen importlib._bootstrap>\", line 241 in _call_with_frames_removed\n  \
+                    File \"/root/opt/python/a \", line 3.py\", line 12 in f in g\n  \
+                    File \"<string>\", line 1 in made\n  \
+                    File \"/root/opt/python/b.py\", line ??? in <module>\n  \
+                    File \"<frozen importlib._bootstrap>\", line 1 in _load\n  \
+                    File \"/x/importlib/__init__.py\", line 1 in import_module\n  \
+                    File \"<string>\", line 300 in main\n  \
+                    File \"<string>\", line 310 in <module>\n\nExtension modules: a\n";
+        let steps: Vec<String> = dumped(&dump.replace("/root", ""))
+            .iter()
+            .map(|step| format!("{}:{}:{}", step.file, step.line, step.function))
+            .collect();
+        let expected = ["/opt/python/b.py:0:<module>", "<string>:1:made", "/opt/python/a \", line 3.py:12:f in g"];
+        assert_eq!(steps, expected);
+        assert_eq!(dumped("Current thread"), []);
+        assert_eq!(dumped("garbage\n  File"), []);
+    }
 }

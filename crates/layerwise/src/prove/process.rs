@@ -35,6 +35,11 @@ pub(super) struct Settings<'a> {
     /// Whether the artifact is to be found under `/opt` and `/var/task`.
     pub real_paths: bool,
     pub driver: &'static str,
+    /// The target's Python; see [`Python`].
+    pub executable: &'a str,
+    pub prefix: &'a str,
+    pub minor: u8,
+    pub machine: &'a str,
 }
 
 /// What it is asked each time.
@@ -84,7 +89,10 @@ pub(super) struct Worker {
 impl Worker {
     /// Starts one.
     pub(super) async fn start(python: &Python, settings: &Settings<'_>) -> Result<Self, ProveError> {
-        let mut command = command(&python.path, python.emulator.as_ref());
+        let mut command = match &python.helper {
+            Some(helper) => command(helper, None),
+            None => command(&python.path, python.emulator.as_ref()),
+        };
         command.args(["-I", "-S", "-B", "-u", "-c", SANDBOX]).env_clear().current_dir(settings.scratch);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         // Out of the terminal's foreground: an interrupt is layerwise's to take.
@@ -112,8 +120,8 @@ impl Worker {
             Ok(Err(_)) | Err(_) => None,
         };
         match report {
-            Some(Report { broken: Some(what), .. }) => Err(self.error(what)),
-            Some(report) if !report.started => Err(self.error(report.stderr)),
+            Some(Report { broken: Some(what), .. }) => Err(self.error(&what)),
+            Some(report) if !report.started => Err(self.error(&report.stderr)),
             Some(report) => Ok(report),
             None => Err(self.last_words().await),
         }
@@ -134,10 +142,10 @@ impl Worker {
         let mut text = Vec::new();
         let mut stderr = (&mut self.stderr).take(64 << 10);
         tokio::time::timeout(Duration::from_secs(2), stderr.read_to_end(&mut text)).await.ok();
-        self.error(String::from_utf8_lossy(&text).into_owned())
+        self.error(&String::from_utf8_lossy(&text))
     }
 
-    fn error(&self, words: String) -> ProveError {
+    fn error(&self, words: &str) -> ProveError {
         let path = self.program.clone();
         let said = words.trim().lines().next_back().unwrap_or("it said nothing").to_owned();
         ProveError::Broken { path, said }

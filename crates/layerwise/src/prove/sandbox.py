@@ -1,13 +1,13 @@
 """Imports foreign modules one after another, each in a fresh process that sees a file system like Lambda's.
 
-Runs as `python -I -S -B -u -c <this text>`, in the Python of the target. Standard input and output speak lines of
-JSON: first the settings (see `Settings` in `process.rs`), then one request a line, answered by one report a line. The
-end of the input ends everything: a process of ours never outlives layerwise.
+Runs as `python -I -S -B -u -c <this text>`, in the target's Python or, when that one is emulated, in another. Standard
+input and output speak lines of JSON: first the settings (`Settings` in `process.rs`), then one request a line, answered
+by one report a line. The end of the input ends everything: a process of ours never outlives layerwise.
 
     W, the worker: user and network namespace        (this program)
     └─ P, one for each request: gathers output, gives up on what does not answer
        └─ I, the first process of a PID namespace: builds the root, enforces the time limit, kills what is left
-          └─ D, `driver.py` in a new Python under /var/lang: imports the module
+          └─ D, `driver.py` in the target's Python, under /var/lang: imports the module
 
 What the kernel refuses is done without, step by step, and said in the report. Only what every Python from 3.9 on has
 is used; `ctypes` may be missing.
@@ -126,6 +126,7 @@ class Root:
         self.new = settings["scratch"] + "/root"
         self.artifact = settings["root"]
         self.qemu, self.sysroot = settings["qemu"], settings["sysroot"]
+        self.executable, self.prefix, self.minor = settings["executable"], settings["prefix"], settings["minor"]
 
     def bind(self, source, place):
         target = self.new + place
@@ -145,9 +146,8 @@ class Root:
             raise OSError(errno.ENOSYS, "this Python has no ctypes")
         if os.uname().machine not in SYS_PIVOT_ROOT:
             raise OSError(errno.ENOSYS, "pivot_root is not known for this machine")
-        executable = os.path.realpath(sys.executable)
-        if not executable.startswith(sys.base_prefix + "/"):
-            raise OSError(errno.ENOENT, f"{executable} is not below its own prefix {sys.base_prefix}")
+        if not self.executable.startswith(self.prefix + "/"):
+            raise OSError(errno.ENOENT, f"{self.executable} is not below its own prefix {self.prefix}")
         unshare(CLONE_NEWNS)
         mount(None, "/", None, MS_REC | MS_PRIVATE)
         self.tmpfs("", "mode=0755")
@@ -160,8 +160,8 @@ class Root:
         self.processes()
         self.user()
         # A Python finds its library by where it itself is: so this one has the very paths of Lambda's.
-        self.bind(sys.base_prefix, LANG)
-        site_packages = f"{LANG}/lib/python3.{sys.version_info[1]}/site-packages"
+        self.bind(self.prefix, LANG)
+        site_packages = f"{LANG}/lib/python3.{self.minor}/site-packages"
         if os.path.isdir(self.new + site_packages):
             self.tmpfs(site_packages, "mode=0755")
         for place in ("/opt", "/var/task"):
@@ -175,7 +175,7 @@ class Root:
         if self.sysroot is not None:
             self.bind(self.sysroot, SYSROOT)
         self.tmpfs("/tmp", "mode=1777,size=512m")
-        return [LANG + executable[len(sys.base_prefix) :]]
+        return [LANG + self.executable[len(self.prefix) :]]
 
     def devices(self):
         """No terminal, and no /dev/shm: Lambda has none either (`multiprocessing.Lock()` fails there)."""
@@ -259,7 +259,7 @@ def environment(settings, real):
     """What D starts with: Lambda's variables, with paths that are right here."""
     variables = dict(settings["env"])
     # The host's own libraries are Lambda's /lib64: they come before those of the artifact.
-    machine = os.uname().machine
+    machine = settings["machine"]
     host = ["/lib64", "/usr/lib64", f"/lib/{machine}-linux-gnu", f"/usr/lib/{machine}-linux-gnu"]
     search = []
     for place in variables.get("LD_LIBRARY_PATH", "").split(":"):
@@ -291,7 +291,7 @@ def run_init(settings, request, real, shared):
     if not first:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     refused = {}
-    command, cwd = [sys.executable], task_root(settings)
+    command, cwd = [settings["executable"]], task_root(settings)
     prefix, sysroot = settings["qemu"], settings["sysroot"]
     if real:
         root = Root(settings)
@@ -320,7 +320,7 @@ def run_init(settings, request, real, shared):
         "handler": request["handler"],
         "name": request["name"],
     }
-    command += ["-I", "-S", "-B", "-u", "-c", settings["driver"], marshal.dumps(told).hex()]
+    command += ["-I", "-S", "-B", "-u", "-c", settings["driver"], marshal.dumps(told, 2).hex()]
     variables = dict(variables, LD_LIBRARY_PATH=search)
     began = time.monotonic()
     child = os.fork()
@@ -440,8 +440,12 @@ def examine(settings, request, real):
             os._exit(1)
     for pair in (shared.out, shared.err, shared.status):
         os.close(pair[1])
-    texts = gather(settings, shared, init)
-    report = json.loads(texts[shared.status[0]] or '{"broken": "the first process ended without a word"}')
+    texts, ended = gather(settings, shared, init)
+    report = {"status": ["killed", signal.SIGKILL], "real": real}
+    if texts[shared.status[0]]:
+        report = json.loads(texts[shared.status[0]])
+    elif not os.WIFSIGNALED(ended):  # Where there is no PID namespace, the module can kill it.
+        report = {"broken": "the first process ended without a word"}
     report.setdefault("refused", {}).update(refused)
     report["stdout"] = texts[shared.out[0]].decode("utf-8", "replace")
     report["stderr"] = texts[shared.err[0]].decode("utf-8", "replace")
@@ -454,7 +458,7 @@ def examine(settings, request, real):
 
 
 def gather(settings, shared, init):
-    """Reads until I has said how it ended; the last `TAIL` bytes by descriptor. Leaves no process behind."""
+    """Reads until I is gone: the last `TAIL` bytes by descriptor, and how it ended."""
     texts = {pair[0]: b"" for pair in (shared.out, shared.err, shared.status)}
     poll = select.poll()
     for number in texts:
@@ -475,15 +479,14 @@ def gather(settings, shared, init):
             if read_some(texts, number) == b"":
                 poll.unregister(number)
                 if number == shared.status[0]:
-                    os.waitpid(init, 0)
+                    _, ended = os.waitpid(init, 0)
                     # All processes are dead, and what they wrote is there: what a pipe holds, and no more.
                     for other in texts:
                         for _ in range(64):
                             if not read_some(texts, other):
                                 break
-                    return texts
-    os.waitpid(init, 0)
-    return texts
+                    return texts, ended
+    return texts, os.waitpid(init, 0)[1]
 
 
 def read_some(texts, number):
