@@ -31,4 +31,6 @@ pub mod assemble;
 
 pub mod pack;
 
+pub mod prove;
+
 pub mod pipeline;

@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["error", "io", "model"]),
     ("assemble", &["error", "model", "wheel"]),
     ("pack", &["error", "model", "wheel"]),
+    ("prove", &["error", "model"]),
 ];
 
 struct Paths(Vec<String>);
