@@ -561,15 +561,19 @@ impl Writer {
     }
 }
 
-/// A string table, and where in it each text begins.
+/// A string table, and where in it each text begins. Equal texts are there once.
 fn strings<'a>(texts: impl Iterator<Item = &'a str>) -> (Vec<u8>, Vec<u64>) {
     let mut table = vec![0];
-    let mut offsets = Vec::new();
-    for text in texts {
-        offsets.push(table.len() as u64);
-        table.extend_from_slice(text.as_bytes());
-        table.push(0);
-    }
+    let mut known = HashMap::new();
+    let offsets = texts.map(|text| {
+        *known.entry(text).or_insert_with(|| {
+            let offset = table.len() as u64;
+            table.extend_from_slice(text.as_bytes());
+            table.push(0);
+            offset
+        })
+    });
+    let offsets = offsets.collect();
     (table, offsets)
 }
 

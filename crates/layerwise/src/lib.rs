@@ -26,4 +26,6 @@ pub mod assemble;
 
 pub mod pack;
 
+pub mod audit;
+
 pub mod pipeline;

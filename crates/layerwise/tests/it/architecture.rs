@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["error", "io", "model"]),
     ("assemble", &["error", "model", "wheel"]),
     ("pack", &["error", "model", "wheel"]),
+    ("audit", &["error", "model"]),
 ];
 
 struct Paths(Vec<String>);
