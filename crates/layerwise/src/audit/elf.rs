@@ -476,6 +476,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
             }
             None => &[],
         };
+        let (mut undefined, mut exports, mut modules) = (Vec::new(), Vec::new(), Vec::new());
         for (index, symbol) in symbols.iter().enumerate() {
             let (section, bind) = (symbol.st_shndx(self.endian), symbol.st_bind());
             if bind == elf::STB_LOCAL || symbol.st_name(self.endian) == 0 {
@@ -485,23 +486,25 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Image<'data, Elf> {
                 let number = numbers.get(index).map_or(0, |number| usize::from(number.0.get(self.endian).index().0));
                 // 0 and 1 stand for no version, and a number that no version has is no version either.
                 if bind != elf::STB_WEAK && !(number > 1 && versioned.get(number) == Some(&true)) {
-                    facts.undefined.push(names.keep(symbol.st_name(self.endian).into(), usize::MAX)?);
+                    undefined.push(names.keep(symbol.st_name(self.endian).into(), usize::MAX)?);
                 }
             } else if index >= first_export && !matches!(symbol.st_visibility(), elf::STV_HIDDEN | elf::STV_INTERNAL) {
                 let name = names.get(symbol.st_name(self.endian).into())?;
-                facts.exports.push(symbol_hash(name));
+                exports.push(symbol_hash(name));
                 if let Some(module) = name.strip_prefix(b"PyInit_") {
                     names.kept(module.len())?;
-                    facts.modules.push(String::from_utf8_lossy(module).into_owned());
+                    modules.push(String::from_utf8_lossy(module).into_owned());
                 }
             }
         }
-        facts.undefined.sort_unstable();
-        facts.undefined.dedup();
-        facts.exports.sort_unstable();
-        facts.exports.dedup();
-        facts.modules.sort_unstable();
-        facts.modules.dedup();
+        undefined.sort_unstable();
+        undefined.dedup();
+        exports.sort_unstable();
+        exports.dedup();
+        modules.sort_unstable();
+        modules.dedup();
+        // All or nothing: a list that broke off is neither sorted nor an answer.
+        (facts.undefined, facts.exports, facts.modules) = (undefined, exports, modules);
         Ok(())
     }
 
@@ -890,6 +893,7 @@ mod tests {
         assert_eq!(shown(&elf().exports(&long).bytes()), "x86-64 64 little SharedOrPie; 1 exports");
         let many = (0..2000).fold(elf(), |elf, _| elf.exports(&long));
         assert_eq!(shown(&many.bytes()), large("string table"));
+        assert_eq!(shown(&many.machine(Made::Other(243)).bytes()), "RISC-V 64 little SharedOrPie");
         let relocated = elf().no_hash().undefined("a").soname("xxxxxxxxxxxxxxxxxxxxxxxx");
         let name = relocated.bytes().windows(24).position(|window| window == [b'x'; 24]).unwrap();
         assert_eq!(shown(&relocated.lie(Dynamic(7), name as u64).bytes()), large("symbol table"));
