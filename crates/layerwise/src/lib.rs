@@ -24,6 +24,8 @@ pub mod fetch;
 
 pub mod assemble;
 
+pub mod audit;
+
 pub mod pack;
 
 pub mod pipeline;
