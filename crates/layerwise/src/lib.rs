@@ -29,6 +29,8 @@ pub mod fetch;
 
 pub mod assemble;
 
+pub mod audit;
+
 pub mod pack;
 
 pub mod prove;

@@ -243,7 +243,14 @@ impl Python {
                         other => return Some(other),
                     }
                 }
-                rest_order((left.len(), *left_open), (right.len(), *right_open))
+                // Nothing in a version is less than 0: 3.8.x is later than `(3, 8, 0)`, whatever x.
+                let zeros =
+                    |items: &[Value], from: usize| items.iter().skip(from).all(|item| matches!(item, Value::Int(0)));
+                match (left_open, right_open) {
+                    (true, false) if zeros(right, left.len()) => Some(Ordering::Greater),
+                    (false, true) if zeros(left, right.len()) => Some(Ordering::Less),
+                    _ => rest_order((left.len(), *left_open), (right.len(), *right_open)),
+                }
             }
             (Value::Hexversion, Value::Int(number)) => {
                 let bytes = u32::try_from(*number).ok()?.to_be_bytes();
@@ -319,9 +326,10 @@ impl Python {
         }
         let end = integer(slice.upper.as_ref()?)?;
         match self.value(&subscript.value, depth)? {
-            Value::Text { known, open } if end <= known.len() || open => {
-                Some(Value::Text { open: end > known.len(), known: known.get(..end).map(str::to_owned).unwrap_or(known) })
-            }
+            Value::Text { known, open } if end <= known.len() || open => Some(Value::Text {
+                open: end > known.len(),
+                known: known.get(..end).map(str::to_owned).unwrap_or(known),
+            }),
             Value::Tuple { mut items, open } if end <= items.len() || open => {
                 let open = end > items.len();
                 items.truncate(end);
@@ -365,7 +373,9 @@ pub(super) fn integer(expr: &Expr) -> Option<usize> {
 /// `sys`, also where it was imported as `_sys`.
 fn module(expr: &Expr) -> Option<&'static str> {
     match expr {
-        Expr::Name(name) => ["sys", "os", "platform"].into_iter().find(|module| name.id.trim_start_matches('_') == *module),
+        Expr::Name(name) => {
+            ["sys", "os", "platform"].into_iter().find(|module| name.id.trim_start_matches('_') == *module)
+        }
         _ => None,
     }
 }
@@ -401,7 +411,8 @@ mod tests {
         } else if verdict.no == Minors::ALL {
             "no".to_owned()
         } else {
-            let mut shown: Vec<String> = verdict.yes.ranges().iter().map(|(from, until)| format!("{from}..{until}")).collect();
+            let mut shown: Vec<String> =
+                verdict.yes.ranges().iter().map(|(from, until)| format!("{from}..{until}")).collect();
             if verdict.yes.or(verdict.no) != Minors::ALL {
                 shown.push("?".to_owned());
             }
@@ -412,13 +423,15 @@ mod tests {
 
     #[test]
     fn constants() {
-        for yes in ["True", "1", "'x'", "not 0", "not TYPE_CHECKING", "six.PY3", "PY3", "x := 1", "not None"] {
+        for yes in ["True", "1", "'x'", "not 0", "not TYPE_CHECKING", "six.PY3", "PY3", "(x := 1)", "not None"] {
             check(yes, "yes");
         }
         for no in ["False", "0", "None", "''", "TYPE_CHECKING", "typing.TYPE_CHECKING", "t.TYPE_CHECKING", "six.PY2"] {
             check(no, "no");
         }
-        for unknown in ["x", "x.y", "x()", "1.5", "__debug__", "[1]", "os.environ.get('x')", "x == 1", "0x1ffffffffffffffff"] {
+        for unknown in
+            ["x", "x.y", "x()", "1.5", "__debug__", "[1]", "os.environ.get('x')", "x == 1", "0x1ffffffffffffffff"]
+        {
             check(unknown, "?");
         }
         check(&format!("{}True", "not ".repeat(30)), "?");
@@ -474,7 +487,9 @@ mod tests {
         ] {
             check(no, "no");
         }
-        for unknown in ["sys.platform == x", "sys.platform in x", "platform.machine() == 'x86_64'", "sys.maxsize > 2**32"] {
+        for unknown in
+            ["sys.platform == x", "sys.platform in x", "platform.machine() == 'x86_64'", "sys.maxsize > 2**32"]
+        {
             check(unknown, "?");
         }
     }
@@ -497,6 +512,8 @@ mod tests {
         check("sys.version_info[:2] != (3, 8)", "0..8 9..255");
         check("sys.version_info[:2] in ((3, 8), (3, 10))", "8..9 10..11");
         check("(3, 7) <= sys.version_info < (3, 9)", "7..9");
+        check("sys.version_info >= (3, 8, 0)", "8..255");
+        check("(3, 8, 0) >= sys.version_info", "0..8");
         check("sys.version_info >= (3, 8, 2)", "9..255 ?");
         check("sys.version_info[:3] >= (3, 8, 2)", "9..255 ?");
         check("sys.version_info < (3, 8, 2, 'final', 0)", "0..8 ?");

@@ -109,8 +109,25 @@ enum Encoding {
 /// Of Python's standard encodings those that a source file can be in, and whose ASCII is ASCII.
 fn encoding(name: &str) -> Option<Encoding> {
     const ONE: &[&str] = &[
-        "latin", "iso-8859", "iso8859", "iso-latin", "l1", "8859", "windows-12", "cp12", "cp437", "cp7", "cp8", "cp1006",
-        "cp1125", "koi8", "mac", "tis", "ptcp154", "hp-roman", "kz",
+        "latin",
+        "iso-8859",
+        "iso8859",
+        "iso-latin",
+        "l1",
+        "8859",
+        "windows-12",
+        "cp12",
+        "cp437",
+        "cp7",
+        "cp8",
+        "cp1006",
+        "cp1125",
+        "koi8",
+        "mac",
+        "tis",
+        "ptcp154",
+        "hp-roman",
+        "kz",
     ];
     const TWO: &[&str] = &[
         "gb", "big5", "shift", "sjis", "s-jis", "cp93", "cp94", "cp95", "ms93", "ms94", "ms95", "936", "949", "950",
@@ -180,8 +197,14 @@ mod tests {
     fn what_python_refuses() {
         check(b"a\n'\xe9'", "line 2: Non-UTF-8 code starting with '\\xe9', but no encoding declared");
         check(b"# coding: utf-8\n\n'\xe9'", "line 3: (unicode error) 'utf-8' codec can't decode byte 0xe9");
-        check(b"a\n\n# coding: latin-1\n\xe9", "line 4: Non-UTF-8 code starting with '\\xe9', but no encoding declared");
-        check(b"x = 1\n# coding: latin-1\n\xe9", "line 3: Non-UTF-8 code starting with '\\xe9', but no encoding declared");
+        check(
+            b"a\n\n# coding: latin-1\n\xe9",
+            "line 4: Non-UTF-8 code starting with '\\xe9', but no encoding declared",
+        );
+        check(
+            b"x = 1\n# coding: latin-1\n\xe9",
+            "line 3: Non-UTF-8 code starting with '\\xe9', but no encoding declared",
+        );
         check("# coding: ascii\né".as_bytes(), "line 2: (unicode error) 'ascii' codec can't decode byte 0xc3");
         check(b"\xef\xbb\xbf# coding: latin-1\n", "line 1: encoding problem: latin-1 with BOM");
         check(b"a\r\nb\0", "line 2: source code string cannot contain null bytes");
@@ -190,6 +213,9 @@ mod tests {
         check(b"# coding: rot13\n", r#"Encoding { name: "rot13" }"#);
         check(b"\xff\xfea\0", r#"Encoding { name: "utf-16" }"#);
         check(b"\xfe\xff\0a", r#"Encoding { name: "utf-16" }"#);
-        check(&[b"# coding: ".as_slice(), &[b'x'; 1000]].concat(), &format!("Encoding {{ name: {:?} }}", "x".repeat(40)));
+        check(
+            &[b"# coding: ".as_slice(), &[b'x'; 1000]].concat(),
+            &format!("Encoding {{ name: {:?} }}", "x".repeat(40)),
+        );
     }
 }

@@ -144,10 +144,17 @@ fn lexed(text: &str) -> impl Iterator<Item = TokenKind> {
 fn parser_stack(text: &str) -> usize {
     // Without short cuts and in small sums, so that it is compiled to a few instructions for many bytes.
     let is_sign = |byte: u8| {
-        (byte == b'(') | (byte == b'[') | (byte == b'{') | (byte == b'-') | (byte == b'+') | (byte == b'~') | (byte == b'*')
+        (byte == b'(')
+            | (byte == b'[')
+            | (byte == b'{')
+            | (byte == b'-')
+            | (byte == b'+')
+            | (byte == b'~')
+            | (byte == b'*')
     };
     let chunks = text.as_bytes().chunks(u8::MAX.into());
-    let signs: usize = chunks.map(|chunk| usize::from(chunk.iter().map(|byte| u8::from(is_sign(*byte))).sum::<u8>())).sum();
+    let signs: usize =
+        chunks.map(|chunk| usize::from(chunk.iter().map(|byte| u8::from(is_sign(*byte))).sum::<u8>())).sum();
     2048 * signs + 256 * text.len()
 }
 
@@ -178,6 +185,7 @@ fn read(text: &str, parsed: &Parsed<Mod>) -> PythonFacts {
         dynamic_attributes: false,
         machinery: names.machinery,
         calls: names.import_calls,
+        import_module: false,
         place: Place::Module,
     };
     if let Mod::Module(module) = parsed.syntax() {
@@ -233,10 +241,23 @@ fn names(text: &str, tokens: &[Token]) -> Names {
             Some(b"import_module" | b"__import__") => names.import_calls = true,
             // Whose mention is enough.
             Some(
-                b"__path__" | b"meta_path" | b"path_hooks" | b"extend_path" | b"addsitedir" | b"declare_namespace"
-                | b"MetaPathFinder" | b"PathEntryFinder" | b"PathFinder" | b"FileFinder" | b"LazyLoader"
-                | b"SourceFileLoader" | b"ExtensionFileLoader" | b"spec_from_loader" | b"spec_from_file_location"
-                | b"module_from_spec" | b"zipimporter",
+                b"__path__"
+                | b"meta_path"
+                | b"path_hooks"
+                | b"extend_path"
+                | b"addsitedir"
+                | b"declare_namespace"
+                | b"MetaPathFinder"
+                | b"PathEntryFinder"
+                | b"PathFinder"
+                | b"FileFinder"
+                | b"LazyLoader"
+                | b"SourceFileLoader"
+                | b"ExtensionFileLoader"
+                | b"spec_from_loader"
+                | b"spec_from_file_location"
+                | b"module_from_spec"
+                | b"zipimporter",
             ) => names.machinery = true,
             _ => {}
         }
@@ -325,7 +346,10 @@ struct Walk {
     found: Vec<(usize, Import)>,
     dynamic_attributes: bool,
     machinery: bool,
+    /// There may be calls that import.
     calls: bool,
+    /// The name `import_module` is importlib's: others have functions of that name which do something else.
+    import_module: bool,
     place: Place,
 }
 
@@ -351,7 +375,7 @@ impl Walk {
             Stmt::Import(import) => {
                 let reach = if import.is_lazy { reach.guarded() } else { reach };
                 for alias in &import.names {
-                    self.import((alias.name.as_str(), 0), Vec::new(), reach, import.range.start().to_usize());
+                    self.import((alias.name.as_str(), 0), &[], reach, import.range.start().to_usize());
                 }
                 Minors::NONE
             }
@@ -386,6 +410,7 @@ impl Walk {
             }
             Stmt::FunctionDef(function) => {
                 self.dynamic_attributes |= self.place == Place::Module && function.name.as_str() == "__getattr__";
+                self.import_module &= function.name.as_str() != "import_module";
                 self.within(Place::Function, |walk| walk.block(&function.body, reach.guarded()));
                 Minors::NONE
             }
@@ -416,16 +441,21 @@ impl Walk {
             return;
         }
         let reach = if import.is_lazy { reach.guarded() } else { reach };
-        let given = import.names.iter().map(|alias| alias.asname.as_ref().unwrap_or(&alias.name).as_str());
-        self.dynamic_attributes |= self.place == Place::Module && given.into_iter().any(|name| name == "__getattr__");
+        for alias in &import.names {
+            match alias.asname.as_ref().unwrap_or(&alias.name).as_str() {
+                "__getattr__" => self.dynamic_attributes |= self.place == Place::Module,
+                "import_module" => self.import_module = module == "importlib" && import.level == 0,
+                _ => {}
+            }
+        }
         self.machinery |= module == "sys" && import.names.iter().any(|name| is_import_state(name.name.as_bytes()));
-        let names = import.names.iter().map(|alias| alias.name.to_string()).collect();
+        let names: Vec<String> = import.names.iter().map(|alias| alias.name.to_string()).collect();
         let level = u8::try_from(import.level).unwrap_or(u8::MAX);
-        self.import((module, level), names, reach, import.range.start().to_usize());
+        self.import((module, level), &names, reach, import.range.start().to_usize());
     }
 
-    fn import(&mut self, (module, level): (&str, u8), names: Vec<String>, reach: Reach, offset: usize) {
-        let import = |when| Import { module: module.to_owned(), level, names: names.clone(), when, line: 0 };
+    fn import(&mut self, (module, level): (&str, u8), names: &[String], reach: Reach, offset: usize) {
+        let import = |when| Import { module: module.to_owned(), level, names: names.to_vec(), when, line: 0 };
         for (from, until) in reach.certain.ranges() {
             self.found.push((offset, import(When::Always { from, until })));
         }
@@ -525,11 +555,10 @@ fn leaves(expr: &Expr) -> bool {
     let Expr::Call(call) = expr else { return false };
     match &*call.func {
         Expr::Name(name) => matches!(name.id.as_str(), "exit" | "quit"),
-        Expr::Attribute(attribute) => match (last_name(&attribute.value), attribute.attr.as_str()) {
-            (Some("sys"), "exit") => true,
-            (Some("os"), "_exit" | "abort") => true,
-            _ => false,
-        },
+        Expr::Attribute(attribute) => matches!(
+            (last_name(&attribute.value), attribute.attr.as_str()),
+            (Some("sys"), "exit") | (Some("os"), "_exit" | "abort")
+        ),
         _ => false,
     }
 }
@@ -588,8 +617,8 @@ impl<'a> Visitor<'a> for Calls<'_> {
                 self.reach = around;
             }
             Expr::Call(call) => {
-                if let Some((module, level, offset)) = imported_by(call) {
-                    self.walk.import((module, level), Vec::new(), self.reach, offset);
+                if let Some((module, level, offset)) = imported_by(call, self.walk.import_module) {
+                    self.walk.import((module, level), &[], self.reach, offset);
                 }
                 visitor::walk_expr(self, expr);
             }
@@ -608,8 +637,23 @@ impl<'a> Visitor<'a> for Calls<'_> {
 }
 
 /// The module that `importlib.import_module("…")` or `__import__("…")` imports, its dots, and where it is named.
-fn imported_by(call: &ExprCall) -> Option<(&str, u8, usize)> {
-    let function = last_name(&call.func).filter(|name| matches!(*name, "import_module" | "__import__"))?;
+fn imported_by(call: &ExprCall, import_module: bool) -> Option<(&str, u8, usize)> {
+    let function = match &*call.func {
+        Expr::Name(name) => name.id.as_str(),
+        Expr::Attribute(attribute) => match (&*attribute.value, attribute.attr.as_str()) {
+            (Expr::Name(module), name) if module.id.trim_start_matches('_') == "importlib" => name,
+            (Expr::Name(module), name @ "__import__") if module.id.as_str() == "builtins" => name,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let known = match function {
+        "import_module" => import_module || call.func.is_attribute_expr(),
+        name => name == "__import__",
+    };
+    if !known {
+        return None;
+    }
     let argument = |position: usize, name: &str| call.arguments.find_argument_value(name, position);
     let Expr::StringLiteral(literal) = argument(0, "name")? else { return None };
     let name = literal.value.to_str();
@@ -633,3 +677,6 @@ fn imported_by(call: &ExprCall) -> Option<(&str, u8, usize)> {
     };
     Some((module, level, literal.range.start().to_usize()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,12 @@ pub(super) struct Nesting {
 
 impl Nesting {
     pub(super) fn of(tokens: impl Iterator<Item = TokenKind>) -> Self {
-        let mut scan = Scan { nesting: Self { levels: 0, blocks: 0, brackets: 0 }, brackets: vec![], top: Level::default(), blocks: 0 };
+        let mut scan = Scan {
+            nesting: Self { levels: 0, blocks: 0, brackets: 0 },
+            brackets: vec![],
+            top: Level::default(),
+            blocks: 0,
+        };
         tokens.for_each(|kind| scan.token(kind));
         scan.end_of_statement();
         scan.nesting
