@@ -12,7 +12,8 @@ use layerwise::error::{Explain, Kind};
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
 use layerwise::model::target::TargetError;
 use layerwise::model::{Architecture, Runtime, Target};
-use layerwise::pipeline::{Candidate, Check};
+use layerwise::pipeline::{Candidate, Check, Running};
+use layerwise::prove::Search;
 use url::Url;
 
 use crate::args::{BuildArgs, CheckArgs, IndexArgs, InputArgs, LayoutName, RoleName};
@@ -151,7 +152,11 @@ fn apply(build: &BuildArgs, layer: &mut LayerSpec, environment: &Environment) ->
 }
 
 /// What `check` is to judge, and for what.
-pub(crate) fn check(args: &CheckArgs, environment: &Environment, today: &str) -> Result<(Check, Vec<Target>), SettingsError> {
+pub(crate) fn check(
+    args: &CheckArgs,
+    environment: &Environment,
+    today: &str,
+) -> Result<(Check, Vec<Target>), SettingsError> {
     let config = config(&environment.dir)?;
     let absolute = environment.dir.join(&args.artifact);
     // An artifact of the project is checked for what it was built for, with its layer's allowances.
@@ -178,11 +183,8 @@ pub(crate) fn check(args: &CheckArgs, environment: &Environment, today: &str) ->
             targets.push(Target::new(&runtime.name, architecture.aws(), today)?);
         }
     }
-    let candidate = |path: &PathBuf, role| Candidate {
-        path: environment.dir.join(path),
-        label: path.display().to_string(),
-        role,
-    };
+    let candidate =
+        |path: &PathBuf, role| Candidate { path: environment.dir.join(path), label: path.display().to_string(), role };
     let role = args.role.map(|role| match role {
         RoleName::Function => Role::Function,
         RoleName::Layer => Role::Layer,
@@ -195,13 +197,30 @@ pub(crate) fn check(args: &CheckArgs, environment: &Environment, today: &str) ->
             handler: args.handler.clone(),
             pythonpath: args.pythonpath.clone(),
             allow: own.map_or(&config.defaults, |cell| cell.layer).allow.clone(),
+            threads: threads(),
+            run: args.run.then(|| Running {
+                search: Search {
+                    candidates: match &args.python {
+                        Some(path) => {
+                            std::iter::once(environment.dir.join(path)).chain(environment.pythons(&[])).collect()
+                        }
+                        None => {
+                            let minors: Vec<u8> = targets.iter().map(|target| target.runtime.minor).collect();
+                            environment.pythons(&unique(&minors))
+                        }
+                    },
+                    emulators: environment.emulators(),
+                    env: environment.for_children(),
+                },
+                time_limit: Duration::from_secs(args.time_limit.clamp(1, 3600)),
+            }),
         },
         targets,
     ))
 }
 
 /// How many threads there are for work of our own.
-pub(crate) fn threads() -> usize {
+fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 

@@ -29,8 +29,6 @@ pub mod fetch;
 
 pub mod assemble;
 
-pub mod audit;
-
 pub mod pack;
 
 pub mod prove;

@@ -18,9 +18,9 @@ use super::Context;
 use crate::args::{BuildArgs, InputArgs};
 use crate::exit::{self, Code};
 use crate::settings;
+use crate::ui::Ui;
 use crate::ui::error::Failure;
 use crate::ui::human::{self, Page};
-use crate::ui::Ui;
 use crate::ui::json::{self, Row};
 
 pub(super) use layerwise::pipeline;

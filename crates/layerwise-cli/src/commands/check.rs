@@ -1,30 +1,32 @@
 //! `layerwise check`: would this artifact work on Lambda?
 
-use layerwise::audit::{Report, Severity};
+use layerwise::audit::Severity;
 use layerwise::error::Kind;
-use layerwise::pipeline;
+use layerwise::pipeline::{self, Checked};
 
 use super::Context;
 use crate::args::CheckArgs;
-use crate::exit::Code;
+use crate::exit::{self, Code};
 use crate::settings;
 use crate::ui::error::Failure;
 use crate::ui::{human, json};
 
 pub(super) fn run(args: &CheckArgs, context: &Context<'_>) -> Result<Code, Failure> {
-    match reports(args, context) {
-        Ok(reports) => {
-            let bad = |report: &Report| {
-                report.has_errors() || args.strict && report.count(Severity::Warning) > 0
+    match check(args, context) {
+        Ok(Err(stopped)) => Ok(stopped),
+        Ok(Ok(checked)) => {
+            let bad = |checked: &Checked| {
+                checked.report.has_errors() || args.strict && checked.report.count(Severity::Warning) > 0
             };
-            let ok = !reports.iter().any(bad);
+            let ok = !checked.iter().any(bad);
             let label = args.artifact.display().to_string();
             let handler = args.handler.as_deref();
             let text = if args.json {
-                json::check(&label, &reports, handler, ok, &context.ui.warnings())
+                json::check(&label, &checked, handler, ok, &context.ui.warnings())
             } else {
+                let page = &context.ui.page;
                 let texts: Vec<String> =
-                    reports.iter().map(|report| human::report(&label, report, handler, &context.ui.page)).collect();
+                    checked.iter().map(|checked| human::checked(&label, checked, handler, page)).collect();
                 texts.join("\n")
             };
             let written = if args.json { context.ui.data(&text) } else { context.ui.summary(&text) };
@@ -40,11 +42,22 @@ pub(super) fn run(args: &CheckArgs, context: &Context<'_>) -> Result<Code, Failu
     }
 }
 
-fn reports(args: &CheckArgs, context: &Context<'_>) -> Result<Vec<Report>, Failure> {
+/// Or how the process was stopped meanwhile.
+fn check(args: &CheckArgs, context: &Context<'_>) -> Result<Result<Vec<Checked>, Code>, Failure> {
     let today = context.today();
     let (check, targets) = settings::check(args, context.environment, &today)?;
     for warning in targets.iter().filter_map(|target| target.warning(&today)) {
         context.ui.warning(&warning);
     }
-    Ok(pipeline::check(&check, &targets, settings::threads())?)
+    let events = context.ui.events();
+    let mut result = None;
+    let work = async {
+        result = Some(pipeline::check(&check, &targets, events.as_ref()).await);
+        Code::Success
+    };
+    let code = exit::block_on(work).map_err(|error| Failure::system("failed to start", &error))?;
+    match result {
+        Some(checked) => Ok(Ok(checked?)),
+        None => Ok(Err(code)),
+    }
 }

@@ -123,6 +123,7 @@ impl Reporter {
                 Stage::Resolve => "resolve",
                 Stage::Fetch => "fetch",
                 Stage::Pack => "pack",
+                Stage::Run => "import for",
             };
             let bar = ProgressBar::new_spinner().with_style(style("  {spinner} {msg}"));
             let bar = bars.add(bar.with_message(format!("{verb} {}", short(item))));
@@ -231,7 +232,7 @@ mod tests {
     #[test]
     fn every_stage_has_a_spinner_and_unknown_items_do_no_harm() {
         let reporter = hidden();
-        for stage in [Stage::Provision, Stage::Resolve, Stage::Pack] {
+        for stage in [Stage::Provision, Stage::Resolve, Stage::Pack, Stage::Run] {
             reporter.emit(Event::Finished { stage, item: "never started" });
             reporter.emit(Event::Started { stage, item: "layer", bytes: None });
             reporter.emit(Event::Advanced { stage, item: "layer", bytes: u64::MAX });

@@ -7,7 +7,8 @@ use anstyle::{AnsiColor, Style};
 use layerwise::audit::{Finding, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
-use layerwise::pipeline::{Built, BuiltPackage, LockUse};
+use layerwise::pipeline::{Built, BuiltPackage, Checked, LockUse};
+use layerwise::prove::End;
 
 use super::findings::{Words, words};
 
@@ -109,8 +110,26 @@ fn counts(report: &Report) -> String {
     if parts.is_empty() { "clean".to_owned() } else { parts.join(", ") }
 }
 
-/// The report of `check`.
-pub(crate) fn report(label: &str, report: &Report, handler: Option<&str>, page: &Page) -> String {
+/// What `check` found.
+pub(crate) fn checked(label: &str, checked: &Checked, handler: Option<&str>, page: &Page) -> String {
+    let mut text = report(label, &checked.report, handler, page);
+    if let Some(proof) = &checked.proof {
+        let imported = proof.outcomes.iter().filter(|outcome| outcome.end == End::Imported).count();
+        let python = &proof.python;
+        let emulated = if python.emulator.is_some() { ", emulated" } else { "" };
+        text += &format!(
+            "  {}{imported} of {} with Python {} ({}{emulated})\n",
+            page.dim("imported  "),
+            counted(proof.outcomes.len() as u64, "module"),
+            python.version,
+            python.machine
+        );
+    }
+    text
+}
+
+/// The report of an audit.
+fn report(label: &str, report: &Report, handler: Option<&str>, page: &Page) -> String {
     let mut text = format!("{} for {}: {}\n", page.bold(label), page.bold(&report.target.to_string()), counts(report));
     let found = findings(report, handler, Severity::Note, page);
     if !found.is_empty() {

@@ -4,7 +4,8 @@
 use layerwise::audit::{Finding, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
-use layerwise::pipeline::{Built, LockUse};
+use layerwise::pipeline::{Built, Checked, LockUse};
+use layerwise::prove::{End, Guard, Isolation, Proof};
 use serde_json::{Value, json};
 
 use super::error::Failure;
@@ -155,11 +156,18 @@ fn finding(finding: &Finding, target: Target, handler: Option<&str>) -> Value {
 }
 
 /// The document of `check`.
-pub(crate) fn check(artifact: &str, reports: &[Report], handler: Option<&str>, ok: bool, warnings: &[String]) -> String {
-    let targets = reports.iter().map(|one| {
-        let mut value = report(one, handler);
-        value["runtime"] = json!(one.target.runtime.name);
-        value["architecture"] = json!(one.target.architecture.aws());
+pub(crate) fn check(
+    artifact: &str,
+    checked: &[Checked],
+    handler: Option<&str>,
+    ok: bool,
+    warnings: &[String],
+) -> String {
+    let targets = checked.iter().map(|one| {
+        let mut value = report(&one.report, handler);
+        value["runtime"] = json!(one.report.target.runtime.name);
+        value["architecture"] = json!(one.report.target.architecture.aws());
+        value["run"] = json!(one.proof.as_ref().map(run));
         value
     });
     print(&json!({
@@ -170,6 +178,23 @@ pub(crate) fn check(artifact: &str, reports: &[Report], handler: Option<&str>, o
         "targets": targets.collect::<Vec<_>>(),
         "warnings": warnings,
     }))
+}
+
+/// What `--run` did.
+fn run(proof: &Proof) -> Value {
+    let Isolation { network, read_only, real_paths, processes } = &proof.isolation;
+    let isolated = [network, read_only, real_paths, processes].iter().all(|guard| **guard == Guard::InForce);
+    let imports = proof.outcomes.iter().map(|outcome| {
+        let word = match outcome.end {
+            End::Imported => "imported",
+            End::Failed { .. } => "failed",
+            End::Crashed { .. } => "crashed",
+            End::TimedOut { .. } => "timeout",
+            End::Exited { .. } => "exited",
+        };
+        json!({ "module": outcome.subject.to_string(), "outcome": word, "seconds": outcome.took.as_secs_f64() })
+    });
+    json!({ "python": proof.python.version, "isolated": isolated, "imports": imports.collect::<Vec<_>>() })
 }
 
 /// The document of `check` that could not be made.

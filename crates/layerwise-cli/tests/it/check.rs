@@ -150,7 +150,8 @@ fn what_cannot_be_checked() {
 #[test]
 fn hostile_artifacts() {
     let started = Instant::now();
-    let many = (0..60_000).fold(RawZip::new(), |zip, at| zip.member(Member::new(format!("python/m{at}.py"), "import os")));
+    let many =
+        (0..60_000).fold(RawZip::new(), |zip, at| zip.member(Member::new(format!("python/m{at}.py"), "import os")));
     let many = many.bytes();
     let run = with(&[("a.zip", &many)], "check a.zip --runtime python3.13 --json").run().success();
     assert_eq!(json(&run)["targets"][0]["files"], 60_000);

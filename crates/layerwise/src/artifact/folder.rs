@@ -88,6 +88,7 @@ fn one(piece: &mut [u8], found: &Found) -> Result<File, ArtifactError> {
         Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
     });
     Ok(File {
+        member: found.path.clone(),
         path: found.path.clone(),
         size,
         mode: mode(&found.about),

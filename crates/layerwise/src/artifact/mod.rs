@@ -32,6 +32,8 @@ pub struct Artifact {
 /// One file.
 #[derive(Debug)]
 pub struct File {
+    /// Its name in the zip, or below the folder.
+    pub member: String,
     /// Relative to the artifact, `/` between parts.
     pub path: String,
     /// Bytes unpacked.
@@ -60,6 +62,15 @@ pub enum ArtifactError {
         #[source]
         source: io::Error,
     },
+    /// It cannot be unpacked.
+    #[error("failed to unpack to `{}`", path.display())]
+    Unpack {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// It is no zip that can be read.
     #[error("`{}` cannot be read as a zip", path.display())]
     Zip {
@@ -83,7 +94,7 @@ impl Explain for ArtifactError {
     fn kind(&self) -> Kind {
         match self {
             Self::Read { .. } => Kind::Input,
-            Self::Zip { source: ZipError::Read(_), .. } => Kind::System,
+            Self::Unpack { .. } | Self::Zip { source: ZipError::Read(_), .. } => Kind::System,
             Self::Zip { .. } | Self::Excessive { .. } => Kind::Integrity,
         }
     }
@@ -118,6 +129,73 @@ pub fn read(path: &Path, label: &str, threads: usize) -> Result<Artifact, Artifa
     }
     artifact.files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(artifact)
+}
+
+/// Writes the files of an artifact that was [`read`] from `path` below the directory `to`, as Lambda would.
+pub fn unpack(artifact: &Artifact, path: &Path, to: &Path) -> Result<(), ArtifactError> {
+    let failed = |source| ArtifactError::Unpack { path: to.to_owned(), source };
+    let mut source = if artifact.zipped_bytes.is_some() { Some(zip::Source::open(path)?) } else { None };
+    for file in artifact.files.iter().filter(|file| file.link.is_none()) {
+        let target = to.join(&file.path);
+        fs_err::create_dir_all(target.parent().unwrap_or(to)).map_err(failed)?;
+        let mut written = fs_err::File::create(&target).map_err(failed)?;
+        match &mut source {
+            Some(zip) => zip.copy(&file.member, &mut written)?,
+            None => {
+                let mut read = fs_err::File::open(path.join(&file.member)).map_err(failed)?;
+                io::copy(&mut read, &mut written).map_err(failed)?;
+            }
+        }
+        set_mode(&target, file.mode.is_some_and(|mode| mode & 0o111 != 0)).map_err(failed)?;
+    }
+    // Links last, and only where nothing is: no file is ever written through one.
+    for file in &artifact.files {
+        let Some(link) = file.link.as_ref().filter(|link| stays_inside(&file.path, link)) else { continue };
+        let target = to.join(&file.path);
+        if !target.exists() {
+            fs_err::create_dir_all(target.parent().unwrap_or(to)).map_err(failed)?;
+            symlink(link, &target).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a link at `path` leads to a place inside the artifact.
+fn stays_inside(path: &str, link: &str) -> bool {
+    let mut depth = path.matches('/').count();
+    !link.starts_with('/')
+        && link.split('/').all(|part| match part {
+            "" | "." => true,
+            ".." => depth.checked_sub(1).map(|less| depth = less).is_some(),
+            _ => {
+                depth += 1;
+                true
+            }
+        })
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, executable: bool) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = if executable { 0o755 } else { 0o644 };
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(unix)]
+fn symlink(link: &str, at: &Path) -> io::Result<()> {
+    fs_err::os::unix::fs::symlink(link, at)
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "on Unix it may fail")]
+fn set_mode(_: &Path, _: bool) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "on Unix it may fail")]
+fn symlink(_: &str, _: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Where an installer puts a wheel's files (PEP 427); scripts and data are of no interest here, but are kept.
@@ -189,9 +267,8 @@ fn in_parallel<T: Sync, R: Send, S>(
     let parts: io::Result<Vec<Vec<(usize, R)>>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (1..threads.clamp(1, items.len().max(1))).map(|_| scope.spawn(one)).collect();
         let own = one();
-        let others = workers.into_iter().map(|worker| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
+        let others =
+            workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         std::iter::once(own).chain(others).collect()
     });
     let mut results: Vec<(usize, R)> = parts?.into_iter().flatten().collect();
@@ -287,9 +364,8 @@ mod tests {
         assert_eq!(refused(b""), (Kind::Integrity, not.clone()));
         assert_eq!(refused(b"no zip at all, but long enough to be one"), (Kind::Integrity, not.clone()));
         assert_eq!(refused(&whole[..whole.len() - 5]), (Kind::Integrity, not));
-        let bomb = (0..3).fold(RawZip::new(), |zip, at| {
-            zip.member(Member::new(format!("{at}"), "x").declared_size(1 << 30))
-        });
+        let bomb =
+            (0..3).fold(RawZip::new(), |zip, at| zip.member(Member::new(format!("{at}"), "x").declared_size(1 << 30)));
         let error = of_bytes("a.zip", &bomb.bytes()).unwrap_err();
         assert!(error.to_string().contains("3221225472 bytes, more than"), "{error}");
         let missing = read(Path::new("/nowhere/a.zip"), "a.zip", 1).unwrap_err();
@@ -302,7 +378,40 @@ mod tests {
         let artifact = of_bytes(&built.filename, &built.bytes).unwrap();
         let paths: Vec<&str> = artifact.files.iter().map(|file| file.path.as_str()).collect();
         assert!(artifact.is_wheel);
-        assert!(["python/a/__init__.py", "python/b.py", "python/bin/t"].iter().all(|path| paths.contains(path)), "{paths:?}");
+        assert!(
+            ["python/a/__init__.py", "python/b.py", "python/bin/t"].iter().all(|path| paths.contains(path)),
+            "{paths:?}"
+        );
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn unpacked_files_stay_inside() {
+        let members = vec![
+            Member::new("python/a.py", "x = 1"),
+            Member::symlink("python/b.py", "a.py"),
+            Member::symlink("python/out", "../../../etc"),
+            Member::symlink("python/dir", ".."),
+            Member::new("python/dir/file", "x"),
+            Member::new("bin/tool", "x").mode(0o100_755),
+            Member::new("../up", "x"),
+        ];
+        let bytes = members.into_iter().fold(RawZip::new(), RawZip::member).bytes();
+        let dir = tempfile::tempdir().unwrap();
+        let (path, to) = (dir.path().join("a.zip"), dir.path().join("opt"));
+        fs_err::write(&path, bytes).unwrap();
+        unpack(&read(&path, "a.zip", 1).unwrap(), &path, &to).unwrap();
+        assert_eq!(fs_err::read_to_string(to.join("python/b.py")).unwrap(), "x = 1");
+        assert_eq!(fs_err::read_to_string(to.join("python/dir/file")).unwrap(), "x");
+        assert!(fs_err::symlink_metadata(to.join("python/out")).is_err());
+        assert!(!dir.path().join("up").exists());
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(fs_err::metadata(to.join("bin/tool")).unwrap().permissions().mode() & 0o777, 0o755);
+        for (path, link, inside) in
+            [("a/b", "../c", true), ("a/b", "../../c", false), ("a", "/c", false), ("a", "b/../../c", false)]
+        {
+            assert_eq!(stays_inside(path, link), inside, "{path} {link}");
+        }
     }
 
     #[test]

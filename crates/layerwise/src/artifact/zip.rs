@@ -1,7 +1,8 @@
 //! A zip that anybody made. Lambda unpacks by the central directory, and so does this reader.
 
-use std::collections::HashSet;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
@@ -64,12 +65,7 @@ pub(super) fn read(path: &Path, threads: usize) -> Result<Artifact, ArtifactErro
     Ok(Artifact { label: String::new(), zipped_bytes: Some(zipped_bytes), files, strange, is_wheel: false })
 }
 
-fn one(
-    file: &mut fs::File,
-    reader: &mut MemberReader,
-    entry: &Listed,
-    directory: u64,
-) -> Result<File, WheelError> {
+fn one(file: &mut fs::File, reader: &mut MemberReader, entry: &Listed, directory: u64) -> Result<File, WheelError> {
     let located = directory::locate(file, entry, directory)?;
     let is_link = entry.kind() == Kind::Link;
     let mut look = Look::new(&entry.name);
@@ -84,6 +80,7 @@ fn one(
         Ok(())
     })?;
     Ok(File {
+        member: entry.name.clone(),
         path: entry.name.clone(),
         size: entry.size,
         mode: entry.permissions(),
@@ -92,6 +89,40 @@ fn one(
         sha256: Some::<Sha256>(sha256),
         content: if is_link { Content::Opaque } else { look.content() },
     })
+}
+
+/// A zip whose members are read one by one.
+pub(super) struct Source {
+    path: PathBuf,
+    file: fs::File,
+    reader: MemberReader,
+    members: HashMap<String, Listed>,
+    directory: u64,
+}
+
+impl Source {
+    pub(super) fn open(path: &Path) -> Result<Self, ArtifactError> {
+        let failed = |source| ArtifactError::Read { path: path.to_owned(), source };
+        let mut file = fs::File::open(path).map_err(failed)?;
+        let listed = directory::list(&mut file);
+        let (listed, directory) = listed.map_err(|source| ArtifactError::Zip { path: path.to_owned(), source })?;
+        // The first of a name counts, as when it was read.
+        let members = listed.into_iter().rev().map(|entry| (entry.name.clone(), entry)).collect();
+        Ok(Self { path: path.to_owned(), file, reader: MemberReader::new(), members, directory })
+    }
+
+    /// Writes the unpacked bytes of a member.
+    pub(super) fn copy(&mut self, member: &str, to: &mut fs::File) -> Result<(), ArtifactError> {
+        let Self { path, file, reader, members, directory } = self;
+        let zip = |source| ArtifactError::Zip { path: path.clone(), source };
+        let entry = members.get(member).ok_or_else(|| zip(ZipError::Damaged("it changed while it was read")))?;
+        let located = directory::locate(file, entry, *directory).map_err(zip)?;
+        match reader.read(file, &located, |piece| to.write_all(piece)) {
+            Ok(_) => Ok(()),
+            Err(WheelError::Zip(source)) => Err(zip(source)),
+            Err(_) => Err(zip(ZipError::Damaged("it changed while it was read"))),
+        }
+    }
 }
 
 /// The error without the member's name, which stands beside it.

@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn record_lines() {
         let empty = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
-        let text = format!("a.py,{empty},0\n\"b,\"\"c.py\",,\n../bin/x,md5=0,7\n\nnothing\n,,\na-1.dist-info/RECORD,,\n");
+        let text =
+            format!("a.py,{empty},0\n\"b,\"\"c.py\",,\n../bin/x,md5=0,7\n\nnothing\n,,\na-1.dist-info/RECORD,,\n");
         let read = record(&text);
         let shown: Vec<_> = read.iter().map(|line| (line.path.as_str(), line.sha256.is_some(), line.size)).collect();
         assert_eq!(

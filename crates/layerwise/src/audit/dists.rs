@@ -161,7 +161,10 @@ impl<'w, 'a> Dists<'w, 'a> {
                 let found = &self.here.get(&name)?.first()?.metadata.version;
                 let requirement = without_marker(&specifier);
                 (!satisfies(&specifier, found)).then(|| {
-                    format!("the runtime's {} {} requires {requirement}, here is {name} {found}", dist.name, dist.version)
+                    format!(
+                        "the runtime's {} {} requires {requirement}, here is {name} {found}",
+                        dist.name, dist.version
+                    )
                 })
             })
         });
@@ -241,7 +244,10 @@ impl<'w, 'a> Dists<'w, 'a> {
         let mut compiled: HashMap<PackageName, Compiled> = HashMap::new();
         for (file, placed) in self.world.files.iter().enumerate() {
             let (Some(owner), Content::Elf(facts)) = (&placed.owner, placed.file.content) else { continue };
-            let needs = facts.versions.iter().filter_map(|need| need.version.strip_prefix("GLIBC_2.")?.split('.').next()?.parse().ok());
+            let needs = facts
+                .versions
+                .iter()
+                .filter_map(|need| need.version.strip_prefix("GLIBC_2.")?.split('.').next()?.parse().ok());
             let glibc = needs.max().unwrap_or(0);
             let entry = compiled.entry(owner.clone()).or_insert(Compiled { glibc, file });
             if glibc > entry.glibc {

@@ -86,13 +86,7 @@ struct From<'a> {
     import: &'a Import,
 }
 
-fn follow(
-    world: &World<'_>,
-    reach: &mut Reach,
-    queue: &mut VecDeque<(String, usize)>,
-    from: &From<'_>,
-    base: &str,
-) {
+fn follow(world: &World<'_>, reach: &mut Reach, queue: &mut VecDeque<(String, usize)>, from: &From<'_>, base: &str) {
     for prefix in prefixes(base) {
         match resolve(world, prefix) {
             Resolved::Module(module) => enter(reach, queue, prefix, module.file, from.file),
@@ -352,4 +346,3 @@ impl World<'_> {
         Finding { severity, artifact, file: None, at: None, package: None, problem }
     }
 }
-

@@ -59,9 +59,10 @@ impl Layout<'_, '_> {
                 // One folder with modules and no `__init__`: it was zipped from outside.
                 let Some(folder) = only else { return };
                 let is_module = |file: &&File<'_>| {
-                    file.path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| {
-                        !rest.contains('/') && rest.ends_with(".py")
-                    })
+                    file.path
+                        .strip_prefix(&folder)
+                        .and_then(|rest| rest.strip_prefix('/'))
+                        .is_some_and(|rest| !rest.contains('/') && rest.ends_with(".py"))
                 };
                 let modules: Vec<&File<'_>> = artifact.files.iter().filter(is_module).collect();
                 if !modules.is_empty() && !modules.iter().any(|file| file.path.ends_with("/__init__.py")) {
@@ -117,7 +118,9 @@ impl Layout<'_, '_> {
         }
         // A layer for several versions has a directory for each.
         let has_own = self.world.files.iter().any(|placed| {
-            placed.artifact == index && roots(self.world.subject, self.world.target).iter().any(|root| placed.at.starts_with(root.as_str())) && !found.keys().any(|directory| placed.file.path.starts_with(directory.as_str()))
+            placed.artifact == index
+                && roots(self.world.subject, self.world.target).iter().any(|root| placed.at.starts_with(root.as_str()))
+                && !found.keys().any(|directory| placed.file.path.starts_with(directory.as_str()))
         });
         for (directory, why) in found {
             let severity = match why {
@@ -223,7 +226,8 @@ impl Layout<'_, '_> {
             let is_code = |line: &&String| line.starts_with("import ") || line.starts_with("import\t");
             let runs = lines.iter().find(is_code).cloned();
             let adds: Vec<String> = lines.iter().filter(|line| !is_code(line)).take(10).cloned().collect();
-            let leads_out = adds.iter().any(|path| path.starts_with('/') && !path.starts_with("/opt") && !path.starts_with("/var"));
+            let leads_out =
+                adds.iter().any(|path| path.starts_with('/') && !path.starts_with("/opt") && !path.starts_with("/var"));
             // What setuptools puts there in every environment.
             let known = placed.file.path.ends_with("distutils-precedence.pth");
             let severity = if leads_out || (runs.is_some() && !known) { Severity::Warning } else { Severity::Note };
@@ -284,7 +288,8 @@ impl Layout<'_, '_> {
 
     /// Lambda counts every layer whole, hidden files included.
     fn size(&mut self) {
-        let bytes: u64 = self.world.subject.artifacts.iter().flat_map(|artifact| &artifact.files).map(|file| file.size).sum();
+        let bytes: u64 =
+            self.world.subject.artifacts.iter().flat_map(|artifact| &artifact.files).map(|file| file.size).sum();
         if bytes > UNZIPPED_BYTES {
             let largest = super::sizes(self.world).into_iter().take(10).collect();
             let problem = Problem::SizeLimit { bytes, limit: UNZIPPED_BYTES, largest };
@@ -308,7 +313,8 @@ fn top(path: &str) -> &str {
 fn is_bare(path: &str) -> bool {
     let known = ["bin/", "lib/", "extensions/", "nodejs/", "java/", "ruby/"];
     let package = path.split('/').next().is_some_and(|top| top.ends_with(".dist-info"));
-    let module = path.ends_with(".py") && path.matches('/').count() <= 1 && !known.iter().any(|top| path.starts_with(top));
+    let module =
+        path.ends_with(".py") && path.matches('/').count() <= 1 && !known.iter().any(|top| path.starts_with(top));
     package || module
 }
 

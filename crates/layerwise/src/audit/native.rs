@@ -269,11 +269,7 @@ impl<'w, 'a> Native<'w, 'a> {
                 Library::Shadowed { bundled } => {
                     let at = self.world.files[bundled].at.clone();
                     let system = format!("/lib64/{library}");
-                    self.add(
-                        Severity::Warning,
-                        file,
-                        Problem::NativeLibraryShadowed { library, bundled: at, system },
-                    );
+                    self.add(Severity::Warning, file, Problem::NativeLibraryShadowed { library, bundled: at, system });
                 }
                 Library::Unreachable { at } => {
                     let at = self.world.files[at].at.clone();
@@ -400,7 +396,8 @@ impl<'w, 'a> Native<'w, 'a> {
             self.add(Severity::Warning, file, Problem::NativeTextRelocations);
         }
         let foreign = facts.rpath.iter().chain(&facts.runpath).find(|path| {
-            path.starts_with('/') && !["/opt", "/var/task", "/var/lang", "/lib", "/usr/lib"].iter().any(|known| path.starts_with(known))
+            path.starts_with('/')
+                && !["/opt", "/var/task", "/var/lang", "/lib", "/usr/lib"].iter().any(|known| path.starts_with(known))
         });
         if let Some(path) = foreign {
             self.add(Severity::Note, file, Problem::NativeBuildPath { path: path.clone() });

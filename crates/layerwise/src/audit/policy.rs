@@ -47,7 +47,8 @@ impl Lines {
             let middle = low + (high - low) / 2;
             // The line that the middle is in.
             let start = text.as_bytes()[..middle].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let end = text.as_bytes()[middle..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| middle + at);
+            let end =
+                text.as_bytes()[middle..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| middle + at);
             let line = &text[start..end];
             let (found, rest) = line.split_once(' ').unwrap_or((line, ""));
             match found.cmp(name) {
@@ -68,9 +69,8 @@ static STDLIB: LazyLock<Lines> = LazyLock::new(|| {
     let others = all.0.find("\n!").map_or(all.0.len(), |at| at + 1);
     Lines(&all.0[..others])
 });
-static OTHER_SYSTEMS: LazyLock<Vec<&str>> = LazyLock::new(|| {
-    include_str!("data/stdlib.txt").lines().filter_map(|line| line.strip_prefix('!')).collect()
-});
+static OTHER_SYSTEMS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| include_str!("data/stdlib.txt").lines().filter_map(|line| line.strip_prefix('!')).collect());
 
 /// The oldest and the newest minor version that the data files are about.
 const MINORS: (u8, u8) = (9, 15);
@@ -94,7 +94,8 @@ pub fn stdlib(module: &str, minor: u8) -> Stdlib {
     }
     let found = STDLIB.find(module).or_else(|| {
         // The insides of these are not listed.
-        let unlisted = ["test", "idlelib", "turtledemo", "lib2to3", "ensurepip"].contains(&top) || module.contains(".test");
+        let unlisted =
+            ["test", "idlelib", "turtledemo", "lib2to3", "ensurepip"].contains(&top) || module.contains(".test");
         (unlisted && module != top).then(|| STDLIB.find(top)).flatten()
     });
     let Some(text) = found else { return Stdlib::Never };
@@ -117,7 +118,9 @@ pub fn replacement(module: &str) -> Option<&'static str> {
     Some(match module.split('.').next()? {
         "distutils" => "add `setuptools`, which brings a copy of distutils",
         "imp" => "`importlib` replaces it",
-        "asyncore" | "asynchat" | "smtpd" => "`asyncio` replaces it; `pyasyncore`, `pyasynchat` and `aiosmtpd` are on the index",
+        "asyncore" | "asynchat" | "smtpd" => {
+            "`asyncio` replaces it; `pyasyncore`, `pyasynchat` and `aiosmtpd` are on the index"
+        }
         "cgi" | "cgitb" => "add `legacy-cgi`",
         "crypt" => "add `legacycrypt`, or use `bcrypt` or `passlib`",
         "imghdr" => "add `standard-imghdr`, or use `filetype`",
@@ -138,10 +141,38 @@ pub fn replacement(module: &str) -> Option<&'static str> {
 pub fn is_builtin(module: &str) -> bool {
     // `sys.builtin_module_names` of 3.9 to 3.14 as far as they agree; more are frozen or already loaded.
     const BUILTIN: [&str; 32] = [
-        "_abc", "_ast", "_codecs", "_collections", "_functools", "_imp", "_io", "_locale", "_operator", "_signal",
-        "_sre", "_stat", "_string", "_symtable", "_thread", "_tracemalloc", "_warnings", "_weakref", "atexit",
-        "builtins", "errno", "faulthandler", "gc", "itertools", "marshal", "posix", "pwd", "sys", "time", "zipimport",
-        "_frozen_importlib", "_frozen_importlib_external",
+        "_abc",
+        "_ast",
+        "_codecs",
+        "_collections",
+        "_functools",
+        "_imp",
+        "_io",
+        "_locale",
+        "_operator",
+        "_signal",
+        "_sre",
+        "_stat",
+        "_string",
+        "_symtable",
+        "_thread",
+        "_tracemalloc",
+        "_warnings",
+        "_weakref",
+        "atexit",
+        "builtins",
+        "errno",
+        "faulthandler",
+        "gc",
+        "itertools",
+        "marshal",
+        "posix",
+        "pwd",
+        "sys",
+        "time",
+        "zipimport",
+        "_frozen_importlib",
+        "_frozen_importlib_external",
     ];
     BUILTIN.contains(&module)
 }
@@ -211,7 +242,10 @@ fn read_packages(text: &str) -> Result<Vec<(u8, Vec<&'static RuntimeDist>)>, Str
         let found = dists.iter().find(|dist| dist.name.as_str() == name && dist.version == version);
         found.ok_or_else(|| format!("no [[distribution]] for {text}"))
     };
-    file.runtime.iter().map(|row| Ok((row.minor, row.packages.iter().map(find).collect::<Result<_, String>>()?))).collect()
+    file.runtime
+        .iter()
+        .map(|row| Ok((row.minor, row.packages.iter().map(find).collect::<Result<_, String>>()?)))
+        .collect()
 }
 
 /// The distributions of a runtime.
@@ -432,7 +466,8 @@ mod tests {
     fn versions_beyond_a_runtime() {
         let beyond_of = |runtime: &str, architecture: &str, version: &str| {
             let target = target(runtime, architecture);
-            beyond(target.runtime, target.architecture, version).map(|ceiling| (ceiling.has, ceiling.newer_images_have_it))
+            beyond(target.runtime, target.architecture, version)
+                .map(|ceiling| (ceiling.has, ceiling.newer_images_have_it))
         };
         let some = |has: &str, newer: bool| Some((has.to_owned(), newer));
         for (runtime, architecture, version, expected) in [

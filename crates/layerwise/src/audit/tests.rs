@@ -99,8 +99,7 @@ impl Case {
             strange: &[],
             is_wheel: self.is_wheel,
         });
-        let subject =
-            Subject { artifacts: artifacts.collect(), handler: self.handler, pythonpath: self.pythonpath };
+        let subject = Subject { artifacts: artifacts.collect(), handler: self.handler, pythonpath: self.pythonpath };
         audit(&subject, Target::new(self.runtime, self.architecture, "2026-11-24").unwrap())
     }
 }
@@ -174,8 +173,11 @@ fn symbol_versions() {
         check(case, &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
     // Only the highest of a family is told; a weak one does not count; of a bundled library the versions are its own.
-    let many = elf().needs("libc.so.6").needs_version("libc.so.6", "GLIBC_2.28").needs_version("libc.so.6", "GLIBC_2.34");
-    assert!(matches!(problem(layer(with_module(many.bytes()))), Problem::NativeGlibc { version, .. } if version == "GLIBC_2.34"));
+    let many =
+        elf().needs("libc.so.6").needs_version("libc.so.6", "GLIBC_2.28").needs_version("libc.so.6", "GLIBC_2.34");
+    assert!(
+        matches!(problem(layer(with_module(many.bytes()))), Problem::NativeGlibc { version, .. } if version == "GLIBC_2.34")
+    );
     check(layer(with_module(elf().needs("libc.so.6").weak_version("libc.so.6", "GLIBC_2.30").bytes())), &[]);
     let own = elf().needs("libstdc++.so.6").needs_version("libstdc++.so.6", "GLIBCXX_3.4.30").rpath("$ORIGIN/../libs");
     let mut files = with_module(own.bytes());
@@ -203,13 +205,12 @@ fn other_machines() {
 #[test]
 fn not_for_linux() {
     let found = |what: &str| format!("{what} native-format {X}");
-    for bytes in [&b"\xcf\xfa\xed\xfe\x07\0\0\x01"[..], b"MZ\x90\0\x03\0", b"", b"version https://git-lfs.github.com/spec/v1\n"] {
+    for bytes in
+        [&b"\xcf\xfa\xed\xfe\x07\0\0\x01"[..], b"MZ\x90\0\x03\0", b"", b"version https://git-lfs.github.com/spec/v1\n"]
+    {
         check(layer(with_module(bytes.to_vec())), &[&found("error")]);
     }
-    check(
-        layer(with_module(b"\x7fELF\x02\x01\x01".to_vec())),
-        &[&format!("error native-damaged {X}")],
-    );
+    check(layer(with_module(b"\x7fELF\x02\x01\x01".to_vec())), &[&format!("error native-damaged {X}")]);
     check(layer(vec![file("python/p/libx.so", "INPUT(libx.so.1)")]), &["note native-format python/p/libx.so"]);
     let mac = |init: &str| layer(vec![file("python/p/__init__.py", init), file("python/p/x.so", "\u{1}\u{2}")]);
     check(mac(""), &["warning native-format python/p/x.so"]);
@@ -245,10 +246,7 @@ fn libraries() {
     check(beside(q().rpath("$ORIGIN/../p.libs").bytes(), "python/p.libs/libq.so.1"), &[]);
     check(beside(q().runpath("${ORIGIN}/../p.libs").bytes(), "python/p.libs/libq.so.1"), &[]);
     check(beside(q().bytes(), "lib/libq.so.1"), &[]);
-    check(
-        beside(q().bytes(), "python/p.libs/libq.so.1"),
-        &[&format!("warning native-library-unreachable {X}")],
-    );
+    check(beside(q().bytes(), "python/p.libs/libq.so.1"), &[&format!("warning native-library-unreachable {X}")]);
     // A DT_RPATH is handed on to what is needed; a DT_RUNPATH is not, and turns an own DT_RPATH off.
     let chain = |binary: Vec<u8>| {
         let mut files = with_module(binary);
@@ -257,10 +255,7 @@ fn libraries() {
         layer(files)
     };
     check(chain(q().rpath("$ORIGIN/../libs").bytes()), &[]);
-    check(
-        chain(q().runpath("$ORIGIN/../libs").bytes()),
-        &["warning native-library-unreachable python/libs/libq.so.1"],
-    );
+    check(chain(q().runpath("$ORIGIN/../libs").bytes()), &["warning native-library-unreachable python/libs/libq.so.1"]);
     // The system's comes before RUNPATH and /opt/lib, not before RPATH.
     let z = |binary: Vec<u8>| {
         let mut files = with_module(binary);
@@ -268,10 +263,7 @@ fn libraries() {
         layer(files)
     };
     check(z(needs("libz.so.1").rpath("$ORIGIN/../libs").bytes()), &[]);
-    check(
-        z(needs("libz.so.1").runpath("$ORIGIN/../libs").bytes()),
-        &[&format!("warning native-library-shadowed {X}")],
-    );
+    check(z(needs("libz.so.1").runpath("$ORIGIN/../libs").bytes()), &[&format!("warning native-library-shadowed {X}")]);
     // Through a link, as sonames often are.
     let mut files = with_module(q().rpath("$ORIGIN/../libs").bytes());
     files.extend([link("python/libs/libq.so.1", "libq.so.1.2"), file("python/libs/libq.so.1.2", elf().bytes())]);
@@ -319,7 +311,10 @@ fn undefined_symbols() {
     let cpp = elf().needs("libstdc++.so.6").undefined("_ZNSt3mapD1Ev").exports("PyInit_x");
     check(layer(with_module(cpp.bytes())), &[]);
     check(layer(with_module(elf().weak_undefined("__gmon_start__").bytes())), &[]);
-    check(layer(with_module(elf().needs("libc.so.6").undefined_versioned("newer", "libc.so.6", "GLIBC_2.17").bytes())), &[]);
+    check(
+        layer(with_module(elf().needs("libc.so.6").undefined_versioned("newer", "libc.so.6", "GLIBC_2.17").bytes())),
+        &[],
+    );
     // Another file of the artifact exports it.
     let mut files = undefined("mine");
     files.push(file("python/p/libmine.so", elf().exports("mine").bytes()));
@@ -401,7 +396,8 @@ fn imports_from_the_handler() {
 
 #[test]
 fn submodules_and_what_makes_them_uncertain() {
-    let with = |index: &str, files: Vec<Made>| function("index.handler", vec![file("index.py", index)]).and_layer(files);
+    let with =
+        |index: &str, files: Vec<Made>| function("index.handler", vec![file("index.py", index)]).and_layer(files);
     let a = |init: &str| vec![file("python/a/__init__.py", init), file("python/a/b.py", "")];
     check(with("import a.b", a("")), &[]);
     check(with("import a.c", a("")), &["error import-missing index.py"]);
@@ -411,7 +407,10 @@ fn submodules_and_what_makes_them_uncertain() {
     check(with("import a.c", a("__path__ = []")), &[]);
     check(with("import n.x", vec![file("python/n/x.py", "")]), &[]);
     check(with("import n.y", vec![file("python/n/x.py", "")]), &["error import-missing index.py"]);
-    check(with("import x.y", vec![file("python/x.so", elf().exports("PyInit_x").bytes())]), &["note abi-unmarked python/x.so"]);
+    check(
+        with("import x.y", vec![file("python/x.so", elf().exports("PyInit_x").bytes())]),
+        &["note abi-unmarked python/x.so"],
+    );
     // site-packages of the runtime's version comes before python/; of another version it is not seen.
     check(with("import a", vec![file("python/lib/python3.11/site-packages/a.py", "")]), &[]);
     check(
@@ -443,14 +442,8 @@ fn handlers() {
         error("handler"),
         "Runtime.MalformedHandlerName: Bad handler 'handler': not enough values to unpack (expected 2, got 1)"
     );
-    assert_eq!(
-        error("sys.exit"),
-        "Runtime.BuiltInModuleConflict: Cannot use built-in module sys as a handler module"
-    );
-    assert_eq!(
-        error("app.handler"),
-        "Runtime.ImportModuleError: Unable to import module 'app': No module named 'app'"
-    );
+    assert_eq!(error("sys.exit"), "Runtime.BuiltInModuleConflict: Cannot use built-in module sys as a handler module");
+    assert_eq!(error("app.handler"), "Runtime.ImportModuleError: Unable to import module 'app': No module named 'app'");
 }
 
 #[test]
@@ -462,9 +455,10 @@ fn source_that_python_cannot_read() {
     check(with(b"type X = int"), &["error python-syntax index.py"]);
     check(with(b"type X = int").on("python3.12", "x86_64"), &[]);
     check(with(b"match x:\n    case 1: pass\n").on("python3.9", "x86_64"), &["error python-syntax index.py"]);
-    check(layer(vec![file("python/a/__init__.py", ""), file("python/a/old.py", "print 'x'")]), &[
-        "note python-syntax python/a/old.py",
-    ]);
+    check(
+        layer(vec![file("python/a/__init__.py", ""), file("python/a/old.py", "print 'x'")]),
+        &["note python-syntax python/a/old.py"],
+    );
     let large = format!("x = 1\n{}", "#".repeat(python::LARGEST_SOURCE));
     check(with(large.as_bytes()), &["note python-unread index.py"]);
 }
@@ -503,7 +497,9 @@ fn the_sdk_is_one_set() {
     let shown = |case: Case| -> Vec<String> {
         let findings = case.report().findings;
         let split = findings.iter().filter(|finding| finding.rule() == Rule::SdkSplit);
-        split.map(|finding| format!("{} sdk-split [{}]", finding.severity.word(), finding.package.as_ref().unwrap())).collect()
+        split
+            .map(|finding| format!("{} sdk-split [{}]", finding.severity.word(), finding.package.as_ref().unwrap()))
+            .collect()
     };
     let boto3 = || dist("boto3", "1.34.0", "Requires-Dist: botocore (<1.35.0,>=1.34.0)");
     let whole = || vec![boto3(), dist("botocore", "1.34.162", ""), dist("s3transfer", "0.9.0", "")];
@@ -531,7 +527,8 @@ fn wheels_and_their_tags() {
         files.extend(binary.map(|binary| file("python/p/x.abi3.so", binary)));
         layer(files)
     };
-    let needs = |version: &str| Some(elf().needs("libc.so.6").needs_version("libc.so.6", version).exports("PyInit_x").bytes());
+    let needs =
+        |version: &str| Some(elf().needs("libc.so.6").needs_version("libc.so.6", version).exports("PyInit_x").bytes());
     let at = "[p] python/p-1.dist-info/WHEEL";
     check(wheel(&["py3-none-any"], None), &[]);
     check(wheel(&["cp311-abi3-manylinux_2_17_x86_64"], needs("GLIBC_2.17")), &[]);
@@ -592,10 +589,7 @@ fn roots() {
     let inner = vec![file("src/index.py", "")];
     check(function("index.handler", inner), &["error handler", "warning layout-root"]);
     check(function("src/index.handler", vec![file("src/index.py", "")]), &["warning layout-root"]);
-    check(
-        layer(vec![file("python/lib64/python3.11/site-packages/a.py", "")]),
-        &["error layout-unused"],
-    );
+    check(layer(vec![file("python/lib64/python3.11/site-packages/a.py", "")]), &["error layout-unused"]);
     let several = vec![
         file("python/lib/python3.11/site-packages/a.py", ""),
         file("python/lib/python3.12/site-packages/a.py", ""),
@@ -663,10 +657,10 @@ fn modes_times_links_and_names() {
     check(one(link("python/b.py", "c.py")), &["warning symlink python/b.py"]);
     check(one(link("python/b.py", "/etc/passwd")), &["error symlink python/b.py"]);
     check(one(link("python/b.py", "../../../etc/passwd")), &["error symlink python/b.py"]);
-    check(layer(vec![a(), link("python/x", "y"), link("python/y", "x")]), &[
-        "warning symlink python/x",
-        "warning symlink python/y",
-    ]);
+    check(
+        layer(vec![a(), link("python/x", "y"), link("python/y", "x")]),
+        &["warning symlink python/x", "warning symlink python/y"],
+    );
 }
 
 #[test]

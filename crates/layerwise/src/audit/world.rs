@@ -193,9 +193,11 @@ impl<'a> World<'a> {
         let mut found: Vec<(usize, String, Module)> = Vec::new();
         let suffix = extension_suffix(self.target);
         for (at, placed) in self.files.iter().enumerate() {
-            let Some((root, inside)) = roots.iter().enumerate().find_map(|(index, root)| {
-                placed.at.strip_prefix(root.as_str()).map(|inside| (index, inside))
-            }) else {
+            let Some((root, inside)) = roots
+                .iter()
+                .enumerate()
+                .find_map(|(index, root)| placed.at.strip_prefix(root.as_str()).map(|inside| (index, inside)))
+            else {
                 continue;
             };
             let (directory, name) = inside.rsplit_once('/').unwrap_or(("", inside));
@@ -355,7 +357,6 @@ fn merge<'a>(subject: &'a Subject<'a>) -> (Vec<Placed<'a>>, Vec<(Placed<'a>, usi
     let hidden = hidden.into_iter().filter_map(|old| winner(&old).ok().map(|winner| (old, winner))).collect();
     (files, hidden)
 }
-
 
 impl World<'_> {
     /// The modules at the top of the path, sorted; not those that make the process do something.

@@ -18,7 +18,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("resolve", &["error", "event", "input", "io", "model", "wheel"]),
     ("fetch", &["error", "io", "model"]),
     ("assemble", &["error", "model", "wheel"]),
-    ("audit", &["error", "model"]),
     ("pack", &["error", "model", "wheel"]),
     ("prove", &["error", "model"]),
 ];
