@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use layerwise::assemble::Layout;
-use layerwise::audit::Role;
+use layerwise::audit::{Allowance, Role};
 use layerwise::config::{
     Config, ConfigError, InputSpec, InvalidLayerName, LayerSpec, OutputTemplate, Texts, current_runtimes, matrix,
 };
@@ -157,22 +157,19 @@ pub(crate) fn check(
     environment: &Environment,
     today: &str,
 ) -> Result<(Check, Vec<Target>), SettingsError> {
-    let config = config(&environment.dir)?;
     let absolute = environment.dir.join(&args.artifact);
-    // An artifact of the project is checked for what it was built for, with its layer's allowances.
-    let cells = matrix(&config.layers, &environment.dir, today).unwrap_or_default();
-    let own = cells.iter().find(|cell| cell.output == absolute);
-
+    let config = config(&environment.dir)?;
+    let own = built_by(&absolute, environment, today);
     let runtimes = first(&args.runtimes, || environment.list("LAYERWISE_RUNTIME"));
     let mut runtimes = runtimes.iter().map(|name| Runtime::find(name)).collect::<Result<Vec<_>, _>>()?;
     if runtimes.is_empty() {
-        runtimes = own.map_or_else(|| config.defaults.runtimes.clone(), |cell| vec![cell.target.runtime]);
+        runtimes = own.as_ref().map_or_else(|| config.defaults.runtimes.clone(), |(target, _)| vec![target.runtime]);
     }
     let architectures = first(&args.architectures, || environment.list("LAYERWISE_ARCHITECTURE"));
     let mut architectures = architectures.iter().map(architecture).collect::<Result<Vec<_>, _>>()?;
     if architectures.is_empty() {
         architectures =
-            own.map_or_else(|| config.defaults.architectures.clone(), |cell| vec![cell.target.architecture]);
+            own.as_ref().map_or_else(|| config.defaults.architectures.clone(), |(target, _)| vec![target.architecture]);
     }
     if runtimes.is_empty() {
         return Err(SettingsError::NoRuntimeToCheck(current_runtimes(today)));
@@ -196,7 +193,7 @@ pub(crate) fn check(
             artifacts,
             handler: args.handler.clone(),
             pythonpath: args.pythonpath.clone(),
-            allow: own.map_or(&config.defaults, |cell| cell.layer).allow.clone(),
+            allow: own.map_or(config.defaults.allow, |(_, allow)| allow),
             threads: threads(),
             run: args.run.then(|| Running {
                 search: Search {
@@ -217,6 +214,19 @@ pub(crate) fn check(
         },
         targets,
     ))
+}
+
+/// For what a project here, or in a directory above the artifact, builds it, and with which allowances.
+fn built_by(artifact: &Path, environment: &Environment, today: &str) -> Option<(Target, Vec<Allowance>)> {
+    // `dist/` in the project's directory is usual; much deeper nobody looks for it.
+    const LEVELS: usize = 4;
+    let above = artifact.ancestors().skip(1).take(LEVELS).map(Path::to_owned);
+    std::iter::once(environment.dir.clone()).chain(above).find_map(|dir| {
+        let config = config(&dir).ok()?;
+        let cells = matrix(&config.layers, &dir, today).ok()?;
+        let own = cells.iter().find(|cell| cell.output == artifact)?;
+        Some((own.target, own.layer.allow.clone()))
+    })
 }
 
 /// How many threads there are for work of our own.
