@@ -107,7 +107,9 @@ impl<'w, 'a> Dists<'w, 'a> {
             let Ok(name) = specifier.name.to_string().parse::<PackageName>() else { continue };
             let requirement = without_marker(&specifier);
             let by = format!("{} {}", dist.metadata.name, dist.metadata.version);
-            let here = self.here.get(&name).and_then(|dists| dists.first()).map(|dist| dist.metadata.version.as_str());
+            let instead = || policy::equivalents(&name).find_map(|other| self.here.get(other));
+            let here = self.here.get(&name).or_else(instead).and_then(|dists| dists.first());
+            let here = here.map(|dist| dist.metadata.version.as_str());
             let runtime = || self.runtime.iter().find(|dist| dist.name == name).map(|dist| dist.version.as_str());
             let problem = match (here, runtime()) {
                 (Some(found), _) if satisfies(&specifier, found) => continue,

@@ -57,7 +57,7 @@ pub(super) fn reach(world: &World<'_>, handler_module: Option<&str>) -> Reach {
     let mut queue = VecDeque::new();
     let roots: Vec<String> = match handler_module {
         Some(name) => vec![name.to_owned()],
-        None => world.modules.keys().filter(|name| !name.contains('.')).cloned().collect(),
+        None => world.top_modules(),
     };
     for name in roots {
         for prefix in prefixes(&name) {
@@ -104,7 +104,7 @@ fn follow(world: &World<'_>, reach: &mut Reach, queue: &mut VecDeque<(String, us
         let full = child(base, name);
         if let Some(module) = world.modules.get(&full) {
             enter(reach, queue, &full, module.file, from.file);
-        } else if world.unloadable.iter().any(|module| module.module == full) && !uncertain(world, from.name, &full) {
+        } else if world.is_unloadable(&full) && !uncertain(world, from.name, &full) {
             // An attribute of that name is possible, an extension module beside it is likelier.
             reach.misses.push(Missed { by: from.file, line: from.import.line, name: full, why: Miss::Unloadable });
         }
@@ -129,8 +129,7 @@ fn resolve(world: &World<'_>, name: &str) -> Resolved {
     let minor = world.target.runtime.minor;
     if name.contains('.') {
         // The parent is a module of an artifact, or it would have been `Elsewhere`.
-        let unloadable = world.unloadable.iter().any(|module| module.module == name);
-        return Resolved::Missing(if unloadable { Miss::Unloadable } else { Miss::Submodule });
+        return Resolved::Missing(if world.is_unloadable(name) { Miss::Unloadable } else { Miss::Submodule });
     }
     match policy::stdlib(name, minor) {
         Stdlib::Here => return Resolved::Elsewhere,
@@ -139,7 +138,7 @@ fn resolve(world: &World<'_>, name: &str) -> Resolved {
     if policy::runtime_provides(world.target.runtime, name) {
         return Resolved::Elsewhere;
     }
-    if world.unloadable.iter().any(|module| module.module == name) {
+    if world.is_unloadable(name) {
         return Resolved::Missing(Miss::Unloadable);
     }
     Resolved::Missing(match policy::stdlib(name, minor) {

@@ -254,6 +254,20 @@ pub fn runtime_dists(runtime: &Runtime) -> Vec<&'static RuntimeDist> {
     row.map(|(_, dists)| dists.clone()).unwrap_or_default()
 }
 
+/// Distributions with the same modules as `name`, which people install instead of it.
+pub fn equivalents(name: &PackageName) -> impl Iterator<Item = &'static PackageName> {
+    static FAMILIES: LazyLock<Vec<Vec<PackageName>>> = LazyLock::new(|| {
+        let families = [
+            "opencv-python opencv-python-headless opencv-contrib-python opencv-contrib-python-headless",
+            "psycopg2 psycopg2-binary",
+            "tensorflow tensorflow-cpu tensorflow-cpu-aws",
+        ];
+        families.iter().map(|names| names.split(' ').filter_map(|name| name.parse().ok()).collect()).collect()
+    });
+    let family = FAMILIES.iter().find(|family| family.contains(name));
+    family.into_iter().flatten().filter(move |other| *other != name)
+}
+
 /// Whether a distribution of the runtime brings this top-level module.
 pub fn runtime_provides(runtime: &Runtime, module: &str) -> bool {
     let top = module.split('.').next().unwrap_or(module);

@@ -421,6 +421,14 @@ fn submodules_and_what_makes_them_uncertain() {
 }
 
 #[test]
+fn what_is_at_the_top() {
+    let files = ["python/a.py", "python/b/__init__.py", "python/b/c.py", "python/n/d/__init__.py", "python/n/e.py"];
+    let more = ["python/bin/tool.py", "python/share/f/__init__.py", "python/__main__.py", "index.py"];
+    let made = files.iter().chain(&more).map(|path| file(path, "")).collect();
+    assert_eq!(layer(made).report().modules, ["a", "b", "n.d"]);
+}
+
+#[test]
 fn imports_of_a_layer_alone() {
     check(layer(vec![file("python/a/__init__.py", "import b")]), &["note import-missing python/a/__init__.py"]);
     // Nothing imports the tests.
@@ -479,6 +487,8 @@ fn requirements() {
     // The runtime brings it, in a version that is known.
     check(layer(vec![a("Requires-Dist: six")]), &[]);
     check(layer(vec![a("Requires-Dist: urllib3>=2")]), &[&found("warning requirement-version")]);
+    // The same modules under another name.
+    check(layer(vec![a("Requires-Dist: opencv-python>=4"), dist("opencv-python-headless", "4.9", "")]), &[]);
     // An extra that is asked for has requirements of its own.
     let b = || dist("b", "1", "Requires-Dist: c; extra == 'x'");
     check(layer(vec![a("Requires-Dist: b[x]"), b()]), &["error requirement-missing [b] python/b-1.dist-info/METADATA"]);

@@ -92,6 +92,7 @@ pub(super) struct World<'a> {
     pub namespaces: HashSet<String>,
     /// Extension modules of other Pythons.
     pub unloadable: Vec<Unloadable>,
+    unloadable_names: HashSet<String>,
     by_path: HashMap<String, usize>,
 }
 
@@ -110,6 +111,7 @@ impl<'a> World<'a> {
             modules: BTreeMap::new(),
             namespaces: HashSet::new(),
             unloadable: Vec::new(),
+            unloadable_names: HashSet::new(),
             by_path,
         };
         world.find_dists(&roots);
@@ -249,6 +251,12 @@ impl<'a> World<'a> {
             self.modules.entry(name).or_insert(module);
         }
         self.namespaces.retain(|name| !self.modules.contains_key(name));
+        self.unloadable_names = self.unloadable.iter().map(|unloadable| unloadable.module.clone()).collect();
+    }
+
+    /// Whether an extension module of this name is there for another Python.
+    pub(super) fn is_unloadable(&self, name: &str) -> bool {
+        self.unloadable_names.contains(name)
     }
 
     /// Whether `name` can be imported from the artifacts: a module or a namespace.
@@ -359,9 +367,18 @@ fn merge<'a>(subject: &'a Subject<'a>) -> (Vec<Placed<'a>>, Vec<(Placed<'a>, usi
 }
 
 impl World<'_> {
-    /// The modules at the top of the path, sorted; not those that make the process do something.
+    /// What can be imported without importing anything else first: the modules at the top of the path, and packages
+    /// in namespaces. Sorted; not those that make the process do something.
     pub(super) fn top_modules(&self) -> Vec<String> {
-        let top = |name: &&String| !name.contains('.') && *name != "__main__" && *name != "__init__";
-        self.modules.keys().filter(top).cloned().collect()
+        // Installers put these beside packages; they are no namespaces that anybody imports from.
+        const NO_PACKAGES: [&str; 7] = ["bin", "etc", "include", "lib", "lib64", "man", "share"];
+        let is_top = |(name, module): &(&String, &Module)| match name.rsplit_once('.') {
+            None => *name != "__main__" && *name != "__init__",
+            Some((parent, _)) => {
+                let top = name.split('.').next().unwrap_or_default();
+                module.is_package && self.namespaces.contains(parent) && !NO_PACKAGES.contains(&top)
+            }
+        };
+        self.modules.iter().filter(is_top).map(|(name, _)| name.clone()).collect()
     }
 }
