@@ -14,6 +14,8 @@ use crate::{root, say};
 
 const EXAMPLE: [&str; 3] = ["tiktoken>=0.7.0", "pdfplumber==0.10.3", "boto3==1.34.0"];
 const LARGE: [&str; 3] = ["numpy", "pandas", "scipy"];
+/// Near Lambda's limit of 250 MiB.
+const LARGEST: [&str; 5] = ["numpy", "pandas", "scipy", "lxml", "cryptography"];
 
 /// `--runs N` (7), `--cold-build` (also measures `cargo build --release` from nothing).
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
@@ -31,6 +33,7 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     };
     bench.example(&mut report)?;
     bench.large(&mut report)?;
+    bench.check(&mut report)?;
     bench.many(&mut report)?;
     if args.iter().any(|arg| arg == "--cold-build") {
         bench.cold_build(&mut report)?;
@@ -161,6 +164,52 @@ impl Bench {
         let peak = peak_memory(&self.layerwise(&project, "warm", &["build"]))?;
         report.fact("the same, peak memory", &format!("{peak:.0} MiB"), "at most 64 MiB", peak <= 64.0);
         Ok(())
+    }
+
+    /// The static check: of the example, inside a build, and of a layer near Lambda's limit.
+    fn check(&self, report: &mut Report) -> Result<(), String> {
+        let project = self.project("example", &EXAMPLE, "python3.11")?;
+        let check =
+            |project: PathBuf| contestant(|| Ok(()), move || self.layerwise(&project, "none", &["check", "layer.zip"]));
+        let auditwheel = self.auditwheel()?;
+        let show = || contestant(|| Ok(()), || shell(&auditwheel, self.dir.path()));
+        let times = self.race(&[check(project.clone()), show()])?;
+        report.row(
+            "static check of the example's layer, nothing cached",
+            "`auditwheel show` of tiktoken's wheel alone",
+            &times,
+            1.0,
+        );
+        let taken = times[0].as_secs_f64() * 1e3;
+        report.fact("the same", &format!("{taken:.0} ms"), "at most 150 ms", taken <= 150.0);
+
+        let build = |arguments: &'static [&'static str]| {
+            let project = project.clone();
+            contestant(|| Ok(()), move || self.layerwise(&project, "warm", arguments))
+        };
+        let times = self.race(&[build(&["build"]), build(&["build", "--no-check"])])?;
+        report.row("the same inside a warm build", "the build with `--no-check`", &times, 1.1);
+
+        let project = self.project("largest", &LARGEST, "python3.13")?;
+        succeed(self.layerwise(&project, "warm", &["lock"]))?;
+        succeed(self.layerwise(&project, "warm", &["build"]))?;
+        let unzipped = unzipped_megabytes(&project.join("layer.zip"))?;
+        let times = self.race(&[check(project.clone())])?;
+        let taken = times[0].as_secs_f64();
+        let what = format!("static check of {} ({unzipped} MB unzipped), nothing cached", LARGEST.join(", "));
+        report.fact(&what, &format!("{taken:.2} s"), "at most 1 s", taken <= 1.0);
+        let peak = peak_memory(&self.layerwise(&project, "none", &["check", "layer.zip"]))?;
+        report.fact("the same, peak memory", &format!("{peak:.0} MiB"), "at most 128 MiB", peak <= 128.0);
+        Ok(())
+    }
+
+    /// Installs auditwheel from the package index and gets a wheel for it; returns the command that looks at it.
+    fn auditwheel(&self) -> Result<String, String> {
+        let wheel = "python3 -m venv auditwheel && auditwheel/bin/pip install --quiet auditwheel && \
+            auditwheel/bin/pip download --quiet --no-deps --only-binary :all: --python-version 3.11 --abi cp311 \
+            --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --dest wheel tiktoken==0.11.0";
+        succeed(shell(wheel, self.dir.path()))?;
+        Ok("auditwheel/bin/auditwheel show wheel/*.whl".to_owned())
     }
 
     /// 1 to 300 packages of one size, made to order, so that only their number differs.
