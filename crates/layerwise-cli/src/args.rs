@@ -113,6 +113,12 @@ pub(crate) struct InputArgs {
     /// The architecture, x86_64 (the default) or arm64 (repeatable) [env: LAYERWISE_ARCHITECTURE]
     #[arg(long = "arch", visible_alias = "architecture", value_name = "ARCHITECTURE", help_heading = "What it is for")]
     pub(crate) architectures: Vec<String>,
+    /// Compile this package from its source distribution where no wheel of it fits (repeatable)
+    #[arg(long = "compile", value_name = "NAME", help_heading = "What is compiled")]
+    pub(crate) compile: Vec<String>,
+    /// Compile whatever has no wheel that fits
+    #[arg(long, help_heading = "What is compiled")]
+    pub(crate) compile_all: bool,
     #[command(flatten)]
     pub(crate) indexes: IndexArgs,
     /// Print one JSON document on stdout instead of a summary

@@ -7,6 +7,7 @@ use layerwise::assemble::Layout;
 use layerwise::config::{Config, ConfigError, InputSpec, InvalidLayerName, LayerSpec, OutputTemplate, Texts};
 use layerwise::error::{Explain, Kind};
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
+use layerwise::model::name::InvalidPackageName;
 use layerwise::model::target::TargetError;
 use layerwise::model::{Architecture, Runtime};
 use url::Url;
@@ -31,6 +32,8 @@ pub(crate) enum SettingsError {
     Target(#[from] TargetError),
     #[error(transparent)]
     Name(#[from] InvalidLayerName),
+    #[error(transparent)]
+    Package(#[from] InvalidPackageName),
     #[error("`--name` names one layer, but the configuration has {0}")]
     NameOfMany(usize),
     #[error("`{0}` is not a URL of a package index")]
@@ -120,6 +123,9 @@ pub(crate) fn project(
         if !input.groups.is_empty() {
             layer.groups = input.groups.iter().cloned().collect();
         }
+        let names = input.compile.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>()?;
+        layer.compile.names.extend(names);
+        layer.compile.all |= input.compile_all;
         if let Some(build) = build {
             apply(build, layer, environment)?;
         }

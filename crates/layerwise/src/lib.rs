@@ -1,7 +1,7 @@
 //! layerwise: from a Python project to an AWS Lambda layer that is right for its runtime.
 //!
 //! ```text
-//!  input ──► resolve ──► Lock ──► fetch ──► wheels ──► assemble ──► Tree ──► pack ──► zip
+//!  input ──► resolve ──► Lock ──► fetch, compile ──► wheels ──► assemble ──► Tree ──► pack ──► zip
 //! ```
 //!
 //! Each stage is a function from values to values; [`pipeline`] is the only file that knows their order. The library
@@ -16,11 +16,14 @@ pub mod config;
 pub mod input;
 
 pub mod io;
+pub mod sdist;
 pub mod wheel;
 
 pub mod resolve;
 
 pub mod fetch;
+
+pub mod compile;
 
 pub mod assemble;
 

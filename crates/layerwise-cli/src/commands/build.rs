@@ -248,6 +248,7 @@ fn inputs(layer: &LayerSpec, dir: &Path, flags: &IndexOptions, context: &Context
         context.ui.detail(detail);
     }
     let mut inputs = found.inputs;
+    inputs.compile = layer.compile.clone();
     inputs.indexes = layered(flags.clone(), inputs.indexes, &environment.surroundings(&inputs.dir)?)?;
     Ok(inputs)
 }
@@ -260,6 +261,7 @@ mod tests {
     use layerwise::error::Kind;
     use layerwise::event::Silent;
     use layerwise::input::Source;
+    use layerwise::model::CompilePolicy;
 
     use super::*;
 
@@ -286,7 +288,13 @@ mod tests {
         let job = Job {
             name: name.to_owned(),
             target,
-            inputs: Inputs { dir: "/p".into(), label: "-p".to_owned(), source, indexes: IndexOptions::default() },
+            inputs: Inputs {
+                dir: "/p".into(),
+                label: "-p".to_owned(),
+                source,
+                indexes: IndexOptions::default(),
+                compile: CompilePolicy::default(),
+            },
             lock_file: "/p/pylock.toml".into(),
             assemble: layerwise::assemble::Options::default(),
             exclude_runtime_packages: false,

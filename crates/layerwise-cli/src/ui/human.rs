@@ -101,9 +101,15 @@ pub(crate) fn notes(built: &Built) -> Vec<String> {
 /// One surprising choice, as a sentence.
 pub(crate) fn note(note: &Note) -> String {
     match note {
-        Note::PassedOver { name, taken, newest, reason, fits_runtime } => {
+        Note::PassedOver { name, taken, newest, reason, fits_runtime, compilable } => {
             let available = fits_runtime.as_ref().map(|runtime| format!("; {newest} is available on {runtime}"));
-            format!("{name} {newest} skipped: {reason}; {taken} used{}", available.unwrap_or_default())
+            let compile = compilable.then(|| format!("; `--compile {name}` builds {newest} from source"));
+            let ways = [available, compile].into_iter().flatten().collect::<String>();
+            format!("{name} {newest} skipped: {reason}; {taken} used{ways}")
+        }
+        Note::FromSource { name, version, reason, nearest_wheel } => {
+            let nearest = nearest_wheel.as_ref().map(|nearest| format!("; {nearest} has a wheel that fits"));
+            format!("{name} {version} is built from source: {reason}{}", nearest.unwrap_or_default())
         }
         Note::PureFallback { name, version, reason } => {
             format!("{name} {version} is the pure-Python wheel, though it has compiled ones: {reason}")
@@ -178,10 +184,12 @@ fn timings(built: &Built) -> String {
     let parts = [
         ("resolve", timings.resolve),
         ("fetch", timings.fetch),
+        ("compile", timings.compile),
         ("assemble", timings.assemble),
         ("pack", timings.pack),
     ];
-    let named: Vec<String> = parts.iter().map(|(name, time)| format!("{name} {}", seconds(*time))).collect();
+    let done = parts.iter().filter(|(name, time)| *name != "compile" || !time.is_zero());
+    let named: Vec<String> = done.map(|(name, time)| format!("{name} {}", seconds(*time))).collect();
     let total: Duration = parts.iter().map(|(_, time)| *time).sum();
     format!("{}: {}", seconds(total), named.join(", "))
 }
@@ -239,12 +247,16 @@ pub(crate) fn cache(buckets: &[(&str, u64, u64)]) -> String {
 /// A resolution without an artifact, for `build --dry-run`.
 pub(crate) fn planned(layer: &str, target: &Target, lock: &Lock, page: &Page) -> String {
     let mut table = Table::new(&[Align::Left, Align::Left, Align::Right]);
-    for pin in &lock.packages {
-        let bytes = pin.size.map(size).unwrap_or_default();
-        table.row(vec![pin.name.to_string(), pin.version.to_string(), bytes]);
+    let wheels = lock.packages.iter().map(|pin| (&pin.name, &pin.version, pin.size, ""));
+    let sources = lock.sources.iter().map(|pin| (&pin.name, &pin.version, pin.size, "  from source"));
+    let mut packages: Vec<_> = wheels.chain(sources).collect();
+    packages.sort_by_key(|(name, ..)| *name);
+    for (name, version, bytes, how) in packages {
+        let bytes = bytes.map(size).unwrap_or_default();
+        table.row(vec![name.to_string(), version.to_string(), format!("{bytes}{how}")]);
     }
     let table = table.render("  ", |_, line| line.to_owned());
-    let count = counted(lock.packages.len() as u64, "package");
+    let count = counted(lock.len() as u64, "package");
     format!("{} for {}: {count}\n\n{table}", page.bold(layer), page.bold(&target.to_string()))
 }
 
@@ -382,11 +394,13 @@ pub(crate) mod tests {
                 newest: "0.14.0".to_owned(),
                 reason: "its cp311 wheels need glibc 2.28, python3.11 has 2.26".to_owned(),
                 fits_runtime: Some("python3.12".to_owned()),
+                compilable: true,
             }],
             lock: LockUse::Resolved,
             timings: Timings {
                 resolve: Duration::from_millis(640),
                 fetch: Duration::from_millis(1200),
+                compile: Duration::ZERO,
                 assemble: Duration::from_millis(9),
                 pack: Duration::from_millis(70),
             },

@@ -103,6 +103,7 @@ pub(crate) fn built(built: &Built) -> Value {
         "seconds": {
             "resolve": timings.resolve.as_secs_f64(),
             "fetch": timings.fetch.as_secs_f64(),
+            "compile": timings.compile.as_secs_f64(),
             "assemble": timings.assemble.as_secs_f64(),
             "pack": timings.pack.as_secs_f64(),
         },
@@ -120,9 +121,20 @@ pub(crate) fn planned(lock: &Lock, from: LockUse) -> Value {
             "wheel_bytes": pin.size,
         })
     });
+    let sources = lock.sources.iter().map(|pin| {
+        json!({
+            "name": pin.name,
+            "version": pin.version.to_string(),
+            "sdist": pin.file,
+            "sha256": pin.sha256,
+            "sdist_bytes": pin.size,
+        })
+    });
+    let mut packages: Vec<Value> = packages.chain(sources).collect();
+    packages.sort_by_key(|package| package["name"].as_str().unwrap_or_default().to_owned());
     json!({
         "dry_run": true,
-        "packages": packages.collect::<Vec<_>>(),
+        "packages": packages,
         "notes": notes(&lock.notes),
         "lock": lock_use(from),
     })

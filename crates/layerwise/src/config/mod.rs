@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::assemble::{self, Layout};
-use crate::model::{Architecture, Runtime, Target};
+use crate::model::{Architecture, CompilePolicy, Runtime, Target};
 
 mod error;
 mod file;
@@ -106,6 +106,8 @@ pub struct LayerSpec {
     pub assemble: assemble::Options,
     /// Leave out the AWS SDK packages that the runtime brings.
     pub exclude_runtime_packages: bool,
+    /// What may be compiled where no wheel fits.
+    pub compile: CompilePolicy,
     /// Where artifacts go.
     pub output: OutputTemplate,
 }
@@ -335,6 +337,7 @@ impl Reader<'_> {
             architectures: vec![Architecture::X86_64],
             assemble: assemble::Options::default(),
             exclude_runtime_packages: false,
+            compile: CompilePolicy::default(),
             output: OutputTemplate::new(self.dir, OutputTemplate::DEFAULT)?,
         };
         let defaults = self.layer(table, span, start)?;
@@ -402,6 +405,15 @@ impl Reader<'_> {
         }
         if let Some(exclude) = table.exclude_runtime_packages {
             layer.exclude_runtime_packages = exclude;
+        }
+        if let Some(compile) = table.compile {
+            let names = compile.get_ref().iter().map(|name| name.parse()).collect::<Result<_, _>>();
+            layer.compile.names = names.map_err(|error: crate::model::name::InvalidPackageName| {
+                self.source.error(&compile.span(), error.to_string())
+            })?;
+        }
+        if let Some(all) = table.compile_all {
+            layer.compile.all = all;
         }
         if let Some(output) = table.output {
             layer.output = OutputTemplate::new(self.dir, output.get_ref()).map_err(|error| {

@@ -18,6 +18,8 @@ use crate::error::{Explain, Kind};
 pub enum Bucket {
     /// Wheels as they came, and beside each its index (`<sha256>.whl`, `<sha256>.index`).
     Wheels,
+    /// Source distributions as they came, by their sha256.
+    Sdists,
     /// `METADATA` of wheels that were only looked at, by the wheel's sha256.
     Metadata,
     /// Pages of package indexes, by sha256 of their URL.
@@ -32,12 +34,14 @@ pub enum Bucket {
 
 impl Bucket {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Wheels, Self::Metadata, Self::Pages, Self::Deflated, Self::Tools, Self::Uv];
+    pub const ALL: [Self; 7] =
+        [Self::Wheels, Self::Sdists, Self::Metadata, Self::Pages, Self::Deflated, Self::Tools, Self::Uv];
 
     /// The directory's name, with the version of the format.
     pub const fn dir(self) -> &'static str {
         match self {
             Self::Wheels => "wheels-v1",
+            Self::Sdists => "sdists-v1",
             Self::Metadata => "metadata-v1",
             Self::Pages => "pages-v1",
             Self::Deflated => "deflated-v1",

@@ -6,4 +6,4 @@ pub mod directory;
 mod index;
 
 pub use directory::{Method, ZipError};
-pub use index::{Member, WheelError, WheelIndex, extract, index};
+pub use index::{Member, WheelError, WheelIndex, extract, extract_located, index};
