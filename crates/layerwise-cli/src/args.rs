@@ -185,7 +185,7 @@ Examples:
 
 Without -r and -p the dependency file is found in DIR, the first of uv.lock, poetry.lock,
 Pipfile.lock, pylock.toml, pyproject.toml and requirements.txt.
-Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 70 bug.";
+Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 10 compile, 70 bug.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LayoutName {

@@ -17,7 +17,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Success,
         Self::Failed(Kind::Usage),
         Self::Failed(Kind::Input),
@@ -26,6 +26,7 @@ impl Code {
         Self::Failed(Kind::Integrity),
         Self::Failed(Kind::Limit),
         Self::Failed(Kind::System),
+        Self::Failed(Kind::Compile),
         Self::Failed(Kind::Internal),
         Self::Interrupted,
         Self::Terminated,
@@ -42,6 +43,7 @@ impl Code {
             Self::Failed(Kind::Integrity) => 6,
             Self::Failed(Kind::Limit) => 7,
             Self::Failed(Kind::System) => 8,
+            Self::Failed(Kind::Compile) => 10,
             Self::Failed(_) => 70,
             Self::Interrupted => 130,
             Self::Terminated => 143,
@@ -59,6 +61,7 @@ impl Code {
             Self::Failed(Kind::Integrity) => "integrity",
             Self::Failed(Kind::Limit) => "limit",
             Self::Failed(Kind::System) => "system",
+            Self::Failed(Kind::Compile) => "compile",
             Self::Failed(_) => "internal",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
@@ -76,6 +79,7 @@ impl Code {
                 "Bytes are not what they should be: a hash, a zip, two wheels with different files at one path."
             }
             Self::Failed(Kind::Limit) => "The artifact is beyond Lambda's limits.",
+            Self::Failed(Kind::Compile) => "A wheel could not be built from its source.",
             Self::Failed(Kind::System) => "This machine failed: disk full, no permission, a program missing.",
             Self::Failed(_) => "A bug of layerwise.",
             Self::Interrupted => "Ctrl-C. Nothing half-written is left at the output's path.",

@@ -16,6 +16,8 @@ pub enum Kind {
     Integrity,
     /// The artifact is beyond Lambda's limits.
     Limit,
+    /// A wheel could not be built from its source.
+    Compile,
     /// This machine failed us: disk full, no permission, a program missing.
     System,
     /// A bug of layerwise.

@@ -391,7 +391,7 @@ async fn build_sources(job: &Job, lock: &Lock, io: &Arc<Io>) -> Result<Vec<Cache
             Some(wheel) => wheel,
             None => {
                 let fresh = compile::build(pin, &job.inputs.dir, &work).await?;
-                judge(&fresh)?;
+                judge(&fresh, job.target)?;
                 compile::keep(fresh, io)?
             }
         };
@@ -401,8 +401,8 @@ async fn build_sources(job: &Job, lock: &Lock, io: &Arc<Io>) -> Result<Vec<Cache
 }
 
 /// The gate: a wheel built here enters the cache only when this has nothing against it.
-fn judge(fresh: &Fresh) -> Result<(), CompileError> {
-    compile::plausible(fresh)
+fn judge(fresh: &Fresh, target: Target) -> Result<(), CompileError> {
+    compile::plausible(fresh, target)
 }
 
 /// How a build backend is asked for metadata.

@@ -446,6 +446,7 @@ pub(crate) mod tests {
                 child_env: Vec::new(),
                 netrc: None,
                 ca_files: Vec::new(),
+                programs: crate::io::Programs::default(),
                 keyring: None,
                 concurrency: 4,
                 http_timeout: Duration::from_secs(2),

@@ -19,7 +19,7 @@ use super::metadata::{self, Prepare};
 use super::page::{self, File};
 use super::upstream::{Upstream, UpstreamError};
 use super::view::{Project, Sources, view};
-use crate::io::{Io, WheelsError};
+use crate::io::{Io, Wanted, WheelsError};
 use crate::model::tag::Tags;
 use crate::model::{PackageName, Sha256, WheelName};
 
@@ -95,12 +95,18 @@ type Pages = HashMap<PackageName, Arc<tokio::sync::OnceCell<Option<Bytes>>>>;
 struct State {
     io: Arc<Io>,
     upstream: Upstream,
-    tags: Tags,
-    sources: Sources,
-    prepare: Arc<Prepare>,
+    show: Show,
     token: String,
     pages: Mutex<Pages>,
     learnt: Mutex<Learnt>,
+}
+
+/// What is shown.
+enum Show {
+    /// What fits a target, with metadata only.
+    Fitting { tags: Tags, sources: Sources, prepare: Arc<Prepare> },
+    /// All wheels, with their bytes.
+    Whole,
 }
 
 /// A running view. It stops when dropped.
@@ -126,14 +132,21 @@ impl Server {
         sources: Sources,
         prepare: Arc<Prepare>,
     ) -> std::io::Result<Self> {
+        Self::serve(io, upstream, Show::Fitting { tags, sources, prepare }).await
+    }
+
+    /// Starts an index of all wheels of `upstream`, for build environments on this machine.
+    pub async fn start_whole(io: Arc<Io>, upstream: Upstream) -> std::io::Result<Self> {
+        Self::serve(io, upstream, Show::Whole).await
+    }
+
+    async fn serve(io: Arc<Io>, upstream: Upstream, show: Show) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             io,
             upstream,
-            tags,
-            sources,
-            prepare,
+            show,
             token: random_token()?,
             pages: Mutex::default(),
             learnt: Mutex::default(),
@@ -217,6 +230,9 @@ impl State {
         });
         match file {
             Some((shown, true)) => self.metadata(shown).await,
+            Some((Shown::Wheel(wheel, file), false)) if matches!(self.show, Show::Whole) => {
+                self.bytes(&wheel, &file).await
+            }
             // uv reads metadata only; a whole file would be asked for here if it could not read that.
             _ => status(StatusCode::NOT_FOUND),
         }
@@ -248,7 +264,10 @@ impl State {
             self.learnt(|learnt| learnt.projects.insert(name.clone(), None));
             return None;
         };
-        let project = Arc::new(view(name, files, &self.tags, &self.sources));
+        let project = Arc::new(match &self.show {
+            Show::Fitting { tags, sources, .. } => view(name, files, tags, sources),
+            Show::Whole => whole(name, files),
+        });
         let mut shown = Vec::new();
         self.learnt(|learnt| {
             let wheels = project.releases.values().flat_map(|release| &release.fitting);
@@ -286,12 +305,33 @@ impl State {
         Some(Bytes::from(page.to_string()))
     }
 
+    /// A whole wheel, which is in the cache afterwards.
+    async fn bytes(&self, wheel: &WheelName, file: &File) -> Response<Full<Bytes>> {
+        let local = file.url.to_file_path().ok().filter(|_| file.url.scheme() == "file");
+        let read = match local {
+            Some(path) => tokio::fs::read(path).await,
+            None => {
+                let wanted = Wanted { name: wheel, url: &file.url, sha256: file.sha256, size: file.size };
+                match self.io.wheel(wanted).await {
+                    Ok(cached) => tokio::fs::read(cached.path).await,
+                    Err(source) => {
+                        let (wheel, source) = (wheel.text.clone(), metadata::MetadataError::Wheel(source));
+                        self.learnt(|learnt| learnt.failures.push(ServeError::Metadata { wheel, source }));
+                        return status(StatusCode::BAD_REQUEST);
+                    }
+                }
+            }
+        };
+        read.map_or_else(|_| status(StatusCode::NOT_FOUND), |bytes| response("application/octet-stream", bytes.into()))
+    }
+
     async fn metadata(self: &Arc<Self>, shown: Shown) -> Response<Full<Bytes>> {
         let (found, file) = match &shown {
             Shown::Wheel(wheel, file) => (metadata::read(&self.io, wheel, file).await, file),
             Shown::Source { wheel, file, kin } => {
                 let source = metadata::Source { wheel, file, kin: kin.as_ref() };
-                (metadata::of_source(&self.io, source, self.prepare.as_ref()).await, file)
+                let Show::Fitting { prepare, .. } = &self.show else { return status(StatusCode::NOT_FOUND) };
+                (metadata::of_source(&self.io, source, prepare.as_ref()).await, file)
             }
         };
         match found {
@@ -316,6 +356,18 @@ impl State {
             }
         }
     }
+}
+
+/// All wheels of a project, unjudged: uv judges for the machine it runs on.
+fn whole(name: &PackageName, files: Vec<File>) -> Project {
+    let mut project = Project::default();
+    for file in files {
+        let Ok(wheel) = file.filename.parse::<WheelName>() else { continue };
+        if wheel.name == *name {
+            project.releases.entry(wheel.version.clone()).or_default().fitting.push((0, wheel, file));
+        }
+    }
+    project
 }
 
 /// The release's source distribution as the wheel it would become, if it may be chosen.
