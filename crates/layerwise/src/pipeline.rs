@@ -392,7 +392,7 @@ async fn build_sources(job: &Job, lock: &Lock, io: &Arc<Io>) -> Result<Vec<Cache
             None => {
                 let fresh = compile::build(pin, &job.inputs.dir, &work).await?;
                 judge(&fresh, job.target)?;
-                compile::keep(fresh, io)?
+                compile::keep(&fresh, io)?
             }
         };
         wheels.push(wheel);

@@ -5,6 +5,7 @@
 mod archive;
 mod bytes;
 mod cli;
+mod compile;
 mod crash;
 mod fetch;
 mod lock;

@@ -24,24 +24,22 @@ if _arch:
         platform.libc_ver = lambda *args, **kwargs: ("glibc", os.environ["LAYERWISE_GLIBC"])
         return platform
 
-    class _Finder:  # `platform` is patched when it is first imported
+    class _Finder:  # `platform` is patched when it has been imported
         def find_spec(self, name, path=None, target=None):
             if name != "platform":
                 return None
             sys.meta_path.remove(self)
-            import importlib
-            from importlib.machinery import ModuleSpec
+            from importlib.machinery import PathFinder
 
-            module = _patch(importlib.import_module("platform"))
+            spec = PathFinder.find_spec(name, path, target)
+            run = spec.loader.exec_module
 
-            class _Loader:
-                def create_module(self, spec):
-                    return module
+            def exec_module(module):
+                run(module)
+                _patch(module)
 
-                def exec_module(self, module):
-                    pass
-
-            return ModuleSpec(name, _Loader())
+            spec.loader.exec_module = exec_module
+            return spec
 
     if "platform" in sys.modules:
         _patch(sys.modules["platform"])

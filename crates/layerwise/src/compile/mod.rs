@@ -137,8 +137,8 @@ pub fn cached(pin: &SourcePin, work: &Work<'_>) -> Result<Option<CachedWheel>, C
 ///
 /// # Errors
 /// Where the cache cannot be written to.
-pub fn keep(fresh: Fresh, io: &Io) -> Result<CachedWheel, CompileError> {
-    let Fresh { path, facts, provenance, key, .. } = &fresh;
+pub fn keep(fresh: &Fresh, io: &Io) -> Result<CachedWheel, CompileError> {
+    let Fresh { path, facts, provenance, key, .. } = fresh;
     let cached = io.adopt_wheel(&facts.name, path, facts.sha256)?;
     let kept = Kept { wheel: facts.name.text.clone(), sha256: facts.sha256, provenance: provenance.clone() };
     let bytes = serde_json::to_vec_pretty(&kept).unwrap_or_default();
@@ -415,8 +415,7 @@ impl<'a> Site<'a> {
         if requires.is_empty() {
             return Ok(());
         }
-        let installed =
-            self.uv.install(&self.python(), requires, &server.index_url(), self.dir.path(), self.io).await?;
+        let installed = self.uv.install(requires, &server.index_url(), self.dir.path(), self.io).await?;
         installed.map_err(|said| {
             let failure = server.learnt(|learnt| learnt.failures.first().map(|failure| crate::error::chain(failure)));
             let said = failure.unwrap_or(said);
@@ -430,7 +429,7 @@ impl<'a> Site<'a> {
         }
         let rust = Rust::find(work.target, self.source.name.as_str(), self.dir.path(), self.io).await?;
         self.io.emit(Event::Line { stage: Stage::Compile, item: self.source.item, text: "fetching crates" });
-        rust.vendor(&self.dir.path().join("src"), self.dir.path(), &self.seen, &self.log, self.io).await?;
+        rust.vendor(self.dir.path(), &self.seen, &self.log, self.io).await?;
         self.spec.read_only.extend(rust.directories.iter().cloned());
         let bin = rust.cargo.parent().map(|dir| dir.display().to_string()).unwrap_or_default();
         self.plan.rust = Some((bin, rust.rustc.display().to_string()));

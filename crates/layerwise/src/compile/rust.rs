@@ -65,17 +65,10 @@ impl Rust {
         Ok(Self { cargo, rustc: real, directories, version })
     }
 
-    /// Fetches the crates that the sources in `src` want, and writes cargo's configuration in `home` so that they are
-    /// taken from `vendor`, which the build calls `seen`.
-    pub(super) async fn vendor(
-        &self,
-        src: &Path,
-        dir: &Path,
-        seen: &str,
-        log: &Path,
-        io: &Io,
-    ) -> Result<(), CompileError> {
-        let manifests = manifests(src);
+    /// Fetches the crates that the sources in `dir/src` want to `dir/vendor`, and writes cargo's configuration so that
+    /// they are taken from there; the build calls `dir` `seen`.
+    pub(super) async fn vendor(&self, dir: &Path, seen: &str, log: &Path, io: &Io) -> Result<(), CompileError> {
+        let manifests = manifests(&dir.join("src"));
         let home = dir.join("cargo");
         let failed = |source| CompileError::Prepare { what: "Rust's crates", source };
         fs::create_dir_all(&home).map_err(failed)?;

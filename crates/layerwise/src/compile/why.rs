@@ -76,16 +76,12 @@ fn known(line: &str) -> Option<Cause> {
             return library(&format!("the library `{name}`"), "");
         }
     }
-    if let Some(rest) = line.strip_prefix("layerwise: ").filter(|rest| rest.contains("libraries of this machine")) {
-        let what = rest.split(':').next().unwrap_or_default().trim();
-        // Many packages ask and do without: only what `is_error` finds later is an error then.
-        return match what {
-            "pg_config" | "pg_config --version" => {
-                library("libpq", "`psycopg2-binary` or `psycopg[binary]` bring it along")
-            }
-            "mysql_config" | "mariadb_config" => library("libmysqlclient", "`PyMySQL` needs no library"),
-            _ => None,
-        };
+    // Other programs of this kind many packages ask for, and do without.
+    if line.contains("layerwise: pg_config ") || line.contains("pg_config executable not found") {
+        return library("libpq", "`psycopg2-binary` or `psycopg[binary]` bring it along");
+    }
+    if line.contains("layerwise: mysql_config ") || line.contains("Specify MYSQLCLIENT_CFLAGS") {
+        return library("libmysqlclient", "`PyMySQL` needs no library");
     }
     if line.contains("libxml2 and libxslt development packages") {
         return library("libxml2 and libxslt", "an older release of the package has a wheel that brings them along");

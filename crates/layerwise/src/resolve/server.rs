@@ -79,7 +79,7 @@ enum Shown {
     Source {
         wheel: WheelName,
         file: File,
-        kin: Option<(WheelName, File)>,
+        kin: Option<Box<(WheelName, File)>>,
     },
 }
 
@@ -104,9 +104,15 @@ struct State {
 /// What is shown.
 enum Show {
     /// What fits a target, with metadata only.
-    Fitting { tags: Tags, sources: Sources, prepare: Arc<Prepare> },
+    Fitting(Box<Fitting>),
     /// All wheels, with their bytes.
     Whole,
+}
+
+struct Fitting {
+    tags: Tags,
+    sources: Sources,
+    prepare: Arc<Prepare>,
 }
 
 /// A running view. It stops when dropped.
@@ -132,7 +138,7 @@ impl Server {
         sources: Sources,
         prepare: Arc<Prepare>,
     ) -> std::io::Result<Self> {
-        Self::serve(io, upstream, Show::Fitting { tags, sources, prepare }).await
+        Self::serve(io, upstream, Show::Fitting(Box::new(Fitting { tags, sources, prepare }))).await
     }
 
     /// Starts an index of all wheels of `upstream`, for build environments on this machine.
@@ -265,7 +271,7 @@ impl State {
             return None;
         };
         let project = Arc::new(match &self.show {
-            Show::Fitting { tags, sources, .. } => view(name, files, tags, sources),
+            Show::Fitting(fitting) => view(name, files, &fitting.tags, &fitting.sources),
             Show::Whole => whole(name, files),
         });
         let mut shown = Vec::new();
@@ -329,9 +335,9 @@ impl State {
         let (found, file) = match &shown {
             Shown::Wheel(wheel, file) => (metadata::read(&self.io, wheel, file).await, file),
             Shown::Source { wheel, file, kin } => {
-                let source = metadata::Source { wheel, file, kin: kin.as_ref() };
-                let Show::Fitting { prepare, .. } = &self.show else { return status(StatusCode::NOT_FOUND) };
-                (metadata::of_source(&self.io, source, prepare.as_ref()).await, file)
+                let source = metadata::Source { wheel, file, kin: kin.as_deref() };
+                let Show::Fitting(fitting) = &self.show else { return status(StatusCode::NOT_FOUND) };
+                (metadata::of_source(&self.io, source, fitting.prepare.as_ref()).await, file)
             }
         };
         match found {
@@ -377,7 +383,7 @@ fn as_wheel(name: &PackageName, version: &pep440_rs::Version, release: &super::v
     let of_linux =
         |wheel: &WheelName| wheel.is_any_platform() || wheel.platforms.iter().any(|tag| tag.contains("linux"));
     let kin = release.misfits.iter().filter(|(_, wheel, _)| of_linux(wheel)).min_by(|a, b| a.0.cmp(&b.0));
-    Some(Shown::Source { wheel, file, kin: kin.map(|(_, wheel, file)| (wheel.clone(), file.clone())) })
+    Some(Shown::Source { wheel, file, kin: kin.map(|(_, wheel, file)| Box::new((wheel.clone(), file.clone()))) })
 }
 
 fn response(content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {

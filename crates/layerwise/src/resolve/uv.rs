@@ -292,11 +292,10 @@ impl Uv {
         Err(UvError::Exchange(std::io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())))
     }
 
-    /// Installs wheels of `requirements` into the environment of `python`, from one index; `scratch` is for uv's
-    /// cache. What uv said, where it could not.
+    /// Installs wheels of `requirements` into the environment `scratch/env`, from one index; uv's cache is beside it.
+    /// What uv said, where it could not.
     pub async fn install(
         &self,
-        python: &Path,
         requirements: &[String],
         index_url: &str,
         scratch: &Path,
@@ -306,7 +305,11 @@ impl Uv {
         let lines: String = requirements.iter().map(|one| format!("{}\n", one.replace(['\n', '\r'], " "))).collect();
         fs::write(&list, lines).map_err(UvError::Exchange)?;
         let mut command = self.command(io);
-        command.args(["pip", "install", "--quiet", "--no-build", "--python"]).arg(python).arg("-r").arg(&list);
+        command
+            .args(["pip", "install", "--quiet", "--no-build", "--python"])
+            .arg(scratch.join("env"))
+            .arg("-r")
+            .arg(&list);
         command.current_dir(scratch).env("UV_DEFAULT_INDEX", index_url);
         // The view's address is another one every time: what uv would keep for it is of no use later.
         command.env("UV_CACHE_DIR", scratch.join("uv-cache"));
