@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use layerwise_testkit::{Member, wheel};
+use layerwise_testkit::{Machine, Member, elf, wheel};
 
 fn put(target: &str, name: &str, bytes: impl AsRef<[u8]>) {
     let dir = format!("{}/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
@@ -37,5 +37,25 @@ fn main() {
     put("pylock", "extras", lock);
     for name in ["a-1.0-py3-none-any.whl", "A_b-1!1.0_l.1-2x-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"] {
         put("wheel_name", name, name);
+    }
+    let full = || {
+        let names = elf().soname("libx.so.1").needs("libc.so.6").rpath("$ORIGIN/../x.libs").runpath("$ORIGIN:/opt/lib");
+        let versions = names.needs_version("libm.so.6", "GLIBC_2.29").weak_version("libc.so.6", "GLIBC_ABI_DT_RELR");
+        let versioned = versions.undefined_versioned("memcpy", "libc.so.6", "GLIBC_2.14");
+        versioned.undefined("close_range").weak_undefined("__gmon_start__").exports("PyInit_x").exports("x")
+    };
+    for (name, elf) in [
+        ("plain", elf()),
+        ("full", full().interpreter("/lib/ld-musl-x86_64.so.1").isa_needed(0b1000).relr().text_relocations()),
+        ("sysv", full().sysv_hash().exec_stack()),
+        ("no_hash", full().no_hash().no_stack_note()),
+        ("patched", full().patched().without_sections()),
+        ("program", full().executable().bind_now()),
+        ("narrow", full().machine(Machine::Other(3)).class32()),
+        ("big", full().machine(Machine::Other(22)).big_endian()),
+        ("arm64", full().machine(Machine::Aarch64)),
+        ("object", full().kind(1)),
+    ] {
+        put("elf", name, elf.bytes());
     }
 }

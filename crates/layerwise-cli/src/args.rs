@@ -20,6 +20,7 @@ const TOP_EXAMPLES: &str = "\
 Examples:
   layerwise build --runtime python3.13           the project in this directory
   layerwise build -p 'requests>=2' --runtime python3.13 --arch arm64
+  layerwise check layer.zip --runtime python3.13 would it work?
   layerwise lock                                 write locks to commit
   layerwise targets                              the runtimes there are";
 
@@ -55,6 +56,8 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Build the project's layers, one zip for each runtime and architecture
     Build(BuildArgs),
+    /// Look whether an artifact would work on Lambda, whoever made it
+    Check(CheckArgs),
     /// Write `pylock.<name>.toml` for each runtime and architecture, to commit
     Lock(LockArgs),
     /// Look after the cache
@@ -167,6 +170,9 @@ pub(crate) struct BuildArgs {
     /// Fail unless the committed lock is there and matches its inputs
     #[arg(long)]
     pub(crate) locked: bool,
+    /// Build even what the check says would not work
+    #[arg(long)]
+    pub(crate) no_check: bool,
     /// Build twice from scratch and compare the bytes
     #[arg(long, conflicts_with = "offline")]
     pub(crate) verify: bool,
@@ -185,7 +191,7 @@ Examples:
 
 Without -r and -p the dependency file is found in DIR, the first of uv.lock, poetry.lock,
 Pipfile.lock, pylock.toml, pyproject.toml and requirements.txt.
-Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 10 compile, 70 bug.";
+Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 9 findings, 10 compile, 70 bug.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LayoutName {
@@ -194,6 +200,65 @@ pub(crate) enum LayoutName {
     /// `python/lib/python3.X/site-packages`: only that minor version finds it
     SitePackages,
 }
+
+#[derive(Debug, Args, Default, Clone)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub(crate) struct CheckArgs {
+    /// A zip, a wheel or an unpacked folder: a layer or a function's package
+    pub(crate) artifact: PathBuf,
+    /// Another layer of the function, in the function's order (repeatable)
+    #[arg(long = "layer", value_name = "ARTIFACT", help_heading = "What is checked")]
+    pub(crate) layers: Vec<PathBuf>,
+    /// The function's handler, `index.handler`: what it imports has to be there
+    #[arg(long, value_name = "HANDLER", help_heading = "What is checked")]
+    pub(crate) handler: Option<String>,
+    /// What ARTIFACT is [default: told from its files]
+    #[arg(long = "as", value_name = "ROLE", help_heading = "What is checked")]
+    pub(crate) role: Option<RoleName>,
+    /// The PYTHONPATH variable that the function sets
+    #[arg(long, value_name = "VALUE", help_heading = "What is checked")]
+    pub(crate) pythonpath: Option<String>,
+    /// The Lambda runtime, `python3.13` (repeatable) [env: LAYERWISE_RUNTIME] [default: the configuration's]
+    #[arg(long = "runtime", value_name = "RUNTIME", help_heading = "What it is for")]
+    pub(crate) runtimes: Vec<String>,
+    /// The architecture, x86_64 or arm64 (repeatable) [env: LAYERWISE_ARCHITECTURE] [default: the configuration's]
+    #[arg(long = "arch", visible_alias = "architecture", value_name = "ARCHITECTURE", help_heading = "What it is for")]
+    pub(crate) architectures: Vec<String>,
+    /// Also import every module in a real Python of the runtime's version, as Lambda would
+    #[arg(long, help_heading = "Prove it by running")]
+    pub(crate) run: bool,
+    /// The Python for --run [default: one that is on this machine]
+    #[arg(long, value_name = "PATH", requires = "run", help_heading = "Prove it by running")]
+    pub(crate) python: Option<PathBuf>,
+    /// How long one import may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "run", help_heading = "Prove it by running")]
+    pub(crate) time_limit: u64,
+    /// Fail on warnings, too
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print one JSON document on stdout instead of a report
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What an artifact is to Lambda.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RoleName {
+    /// Unpacked at /var/task
+    Function,
+    /// Unpacked at /opt
+    Layer,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  layerwise check layer.zip --runtime python3.11
+  layerwise check function.zip --layer a.zip --layer b.zip --handler index.handler --runtime python3.13
+  layerwise check .aws-sam/build/Function --as function --runtime python3.12 --arch arm64
+  layerwise check dist/api-python3.13-arm64.zip --run   runtime and architecture as configured
+  layerwise check some-1.0-cp313-cp313-manylinux_2_28_x86_64.whl --runtime python3.11
+
+Exit code 9 if something would not work. docs/findings.md says what is looked for, and how a finding is allowed.";
 
 #[derive(Debug, Args, Default, Clone)]
 #[command(after_help = LOCK_EXAMPLES)]
@@ -289,6 +354,12 @@ mod tests {
         check("build --index-url https://a --extra-index-url https://b --extra-index-url https://c", true);
         check("build --json -q --color never --cache-dir x", true);
         check("lock --check", true);
+        check("check a.zip --layer b.zip --layer c.zip --handler index.handler --runtime 3.11 --as function", true);
+        check("check a.zip --run --python /usr/bin/python3.11 --time-limit 5 --strict --json", true);
+        check("check", false);
+        check("check a.zip b.zip", false);
+        check("check a.zip --python x", false);
+        check("build --no-check", true);
         check("cache prune --older-than 3", true);
         check("completions zsh", true);
         check("", false);

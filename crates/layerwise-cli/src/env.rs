@@ -37,8 +37,12 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("PIP_CERT, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE", "Certificates (PEM) to trust besides the system's."),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "The system's certificates, on systems where OpenSSL's are used."),
     ("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY", "Proxies, in either case."),
+    (
+        "PYENV_ROOT, UV_PYTHON_INSTALL_DIR, XDG_DATA_HOME",
+        "Where Pythons for `check --run` are looked for besides PATH.",
+    ),
     ("NETRC", "The netrc file, instead of `~/.netrc`."),
-    ("PATH", "Where `uv`, `keyring`, Pythons, `cargo` and `rustc` are looked for."),
+    ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc` and `qemu` are looked for."),
     ("RUSTC", "The Rust compiler for packages that are compiled, instead of the one on PATH."),
     ("LAYERWISE_SHIM", "Set by layerwise itself for the compilers that builds call."),
     ("HOME, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS", "Where caches and configuration files are."),
@@ -222,7 +226,7 @@ impl Environment {
         let path_rustc = self.find_program("rustc");
         Programs {
             layerwise: self.program.clone(),
-            pythons: (9..=15).map(|minor| (minor, self.pythons(minor))).collect(),
+            pythons: (9..=15).map(|minor| (minor, self.pythons(&[minor]))).collect(),
             cargo: self.find_program("cargo"),
             path_rustc,
             rustc,
@@ -230,18 +234,36 @@ impl Environment {
         }
     }
 
-    /// Pythons of a minor version: on PATH, then pyenv's, which may not be on it.
-    fn pythons(&self, minor: u8) -> Vec<PathBuf> {
-        let prefix = format!("3.{minor}.");
-        let versions = self.home().map(|home| home.join(".pyenv").join("versions"));
-        let entries = versions.and_then(|dir| fs_err::read_dir(dir).ok()).into_iter().flatten().flatten();
-        let mut of_pyenv: Vec<PathBuf> = entries
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
-            .map(|entry| entry.path().join("bin/python3"))
-            .collect();
-        of_pyenv.sort();
-        // pyenv's own first: its stand-ins on PATH are slow.
-        of_pyenv.into_iter().rev().chain(self.find_program(&format!("python3.{minor}"))).collect()
+    /// Where Pythons of these minor versions may be, and behind them any other: PATH, pyenv, uv.
+    pub(crate) fn pythons(&self, minors: &[u8]) -> Vec<PathBuf> {
+        let others = (9..=15).rev().filter(|minor| !minors.contains(minor));
+        let home = self.home();
+        let pyenv = self.path("PYENV_ROOT").or_else(|| Some(home.as_ref()?.join(".pyenv")));
+        let data = self.path("XDG_DATA_HOME").or_else(|| Some(home.as_ref()?.join(".local/share")));
+        let uv = self.path("UV_PYTHON_INSTALL_DIR").or_else(|| Some(data?.join("uv/python")));
+        let mut found = Vec::new();
+        for minor in minors.iter().copied().chain(others) {
+            let name = format!("python3.{minor}");
+            found.extend(self.find_program(&name));
+            let installed = |root: &Option<PathBuf>, prefix: String| -> Vec<PathBuf> {
+                let entries = root.iter().flat_map(fs_err::read_dir).flatten().flatten();
+                let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+                let mut paths: Vec<PathBuf> = named.map(|entry| entry.path().join("bin").join(&name)).collect();
+                paths.sort();
+                paths
+            };
+            found.extend(installed(&pyenv.as_ref().map(|root| root.join("versions")), format!("3.{minor}.")));
+            found.extend(installed(&uv, format!("cpython-3.{minor}.")));
+        }
+        found
+    }
+
+    /// Programs that run programs of another architecture.
+    pub(crate) fn emulators(&self) -> Vec<PathBuf> {
+        let names = ["qemu-aarch64-static", "qemu-aarch64", "qemu-x86_64-static", "qemu-x86_64"];
+        // Those of this machine's own architecture are of no use.
+        let own = format!("qemu-{}", std::env::consts::ARCH);
+        names.iter().filter(|name| !name.starts_with(&own)).filter_map(|name| self.find_program(name)).collect()
     }
 
     /// What says where packages come from, for the project in `dir`.

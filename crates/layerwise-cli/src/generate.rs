@@ -4,14 +4,16 @@ use std::path::Path;
 
 use crate::exit::{self, Code};
 use crate::ui::error::Failure;
+use crate::ui::findings;
 use crate::{args, env};
 
 /// Their paths and texts.
-fn files() -> [(&'static str, String); 4] {
+fn files() -> [(&'static str, String); 5] {
     [
         ("docs/cli.md", command_reference()),
         ("docs/environment.md", env::documentation()),
         ("docs/exit-codes.md", exit::documentation()),
+        ("docs/findings.md", findings::documentation()),
         ("schema/layerwise.schema.json", layerwise::config::schema()),
     ]
 }

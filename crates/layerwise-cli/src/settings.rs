@@ -4,15 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use layerwise::assemble::Layout;
-use layerwise::config::{Config, ConfigError, InputSpec, InvalidLayerName, LayerSpec, OutputTemplate, Texts};
+use layerwise::audit::{Allowance, Role};
+use layerwise::config::{
+    Config, ConfigError, InputSpec, InvalidLayerName, LayerSpec, OutputTemplate, Texts, current_runtimes, matrix,
+};
 use layerwise::error::{Explain, Kind};
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
 use layerwise::model::name::InvalidPackageName;
 use layerwise::model::target::TargetError;
-use layerwise::model::{Architecture, Runtime};
+use layerwise::model::{Architecture, Runtime, Target};
+use layerwise::pipeline::{Candidate, Check, Running};
+use layerwise::prove::Search;
 use url::Url;
 
-use crate::args::{BuildArgs, IndexArgs, InputArgs, LayoutName};
+use crate::args::{BuildArgs, CheckArgs, IndexArgs, InputArgs, LayoutName, RoleName};
 use crate::env::Environment;
 
 /// What was typed cannot be meant.
@@ -36,6 +41,8 @@ pub(crate) enum SettingsError {
     Package(#[from] InvalidPackageName),
     #[error("`--name` names one layer, but the configuration has {0}")]
     NameOfMany(usize),
+    #[error("no runtime is named to check for")]
+    NoRuntimeToCheck(Vec<String>),
     #[error("`{0}` is not a URL of a package index")]
     IndexUrl(String),
     #[error("no directory for the cache: neither LAYERWISE_CACHE_DIR nor HOME is set")]
@@ -60,6 +67,7 @@ impl Explain for SettingsError {
             Self::Target(_) => vec!["`layerwise targets` lists the runtimes and architectures".to_owned()],
             Self::NameOfMany(_) => vec!["pick layers with `--layer NAME`".to_owned()],
             Self::IndexUrl(_) => vec!["write it as `https://host/simple`, or `name=https://host/simple`".to_owned()],
+            Self::NoRuntimeToCheck(current) => vec![format!("pass `--runtime` with one of {}", current.join(", "))],
             Self::NoCacheDir => vec!["pass `--cache-dir DIR`".to_owned()],
             _ => Vec::new(),
         }
@@ -107,8 +115,6 @@ pub(crate) fn project(
     let runtimes = first(&input.runtimes, || environment.list("LAYERWISE_RUNTIME"));
     let runtimes = runtimes.iter().map(|name| Runtime::find(name)).collect::<Result<Vec<_>, _>>()?;
     let architectures = first(&input.architectures, || environment.list("LAYERWISE_ARCHITECTURE"));
-    let architecture =
-        |name: &String| Architecture::parse(name).ok_or_else(|| TargetError::UnknownArchitecture(name.clone()));
     let architectures = architectures.iter().map(architecture).collect::<Result<Vec<_>, _>>()?;
     for layer in &mut layers {
         if !runtimes.is_empty() {
@@ -149,6 +155,89 @@ fn apply(build: &BuildArgs, layer: &mut LayerSpec, environment: &Environment) ->
         layer.output = OutputTemplate::new(&environment.dir, &text)?;
     }
     Ok(())
+}
+
+/// What `check` is to judge, and for what.
+pub(crate) fn check(
+    args: &CheckArgs,
+    environment: &Environment,
+    today: &str,
+) -> Result<(Check, Vec<Target>), SettingsError> {
+    let absolute = environment.dir.join(&args.artifact);
+    let config = config(&environment.dir)?;
+    let own = built_by(&absolute, environment, today);
+    let runtimes = first(&args.runtimes, || environment.list("LAYERWISE_RUNTIME"));
+    let mut runtimes = runtimes.iter().map(|name| Runtime::find(name)).collect::<Result<Vec<_>, _>>()?;
+    if runtimes.is_empty() {
+        runtimes = own.as_ref().map_or_else(|| config.defaults.runtimes.clone(), |(target, _)| vec![target.runtime]);
+    }
+    let architectures = first(&args.architectures, || environment.list("LAYERWISE_ARCHITECTURE"));
+    let mut architectures = architectures.iter().map(architecture).collect::<Result<Vec<_>, _>>()?;
+    if architectures.is_empty() {
+        architectures =
+            own.as_ref().map_or_else(|| config.defaults.architectures.clone(), |(target, _)| vec![target.architecture]);
+    }
+    if runtimes.is_empty() {
+        return Err(SettingsError::NoRuntimeToCheck(current_runtimes(today)));
+    }
+    let mut targets = Vec::new();
+    for runtime in unique(&runtimes) {
+        for architecture in unique(&architectures) {
+            targets.push(Target::new(&runtime.name, architecture.aws(), today)?);
+        }
+    }
+    let candidate =
+        |path: &PathBuf, role| Candidate { path: environment.dir.join(path), label: path.display().to_string(), role };
+    let role = args.role.map(|role| match role {
+        RoleName::Function => Role::Function,
+        RoleName::Layer => Role::Layer,
+    });
+    let mut artifacts = vec![candidate(&args.artifact, role)];
+    artifacts.extend(args.layers.iter().map(|layer| candidate(layer, Some(Role::Layer))));
+    Ok((
+        Check {
+            artifacts,
+            handler: args.handler.clone(),
+            pythonpath: args.pythonpath.clone(),
+            allow: own.map_or(config.defaults.allow, |(_, allow)| allow),
+            threads: threads(),
+            run: args.run.then(|| Running {
+                search: Search {
+                    candidates: match &args.python {
+                        Some(path) => {
+                            std::iter::once(environment.dir.join(path)).chain(environment.pythons(&[])).collect()
+                        }
+                        None => {
+                            let minors: Vec<u8> = targets.iter().map(|target| target.runtime.minor).collect();
+                            environment.pythons(&unique(&minors))
+                        }
+                    },
+                    emulators: environment.emulators(),
+                    env: environment.for_children(),
+                },
+                time_limit: Duration::from_secs(args.time_limit.clamp(1, 3600)),
+            }),
+        },
+        targets,
+    ))
+}
+
+/// For what a project here, or in a directory above the artifact, builds it, and with which allowances.
+fn built_by(artifact: &Path, environment: &Environment, today: &str) -> Option<(Target, Vec<Allowance>)> {
+    // `dist/` in the project's directory is usual; much deeper nobody looks for it.
+    const LEVELS: usize = 4;
+    let above = artifact.ancestors().skip(1).take(LEVELS).map(Path::to_owned);
+    std::iter::once(environment.dir.clone()).chain(above).find_map(|dir| {
+        let config = config(&dir).ok()?;
+        let cells = matrix(&config.layers, &dir, today).ok()?;
+        let own = cells.iter().find(|cell| cell.output == artifact)?;
+        Some((own.target, own.layer.allow.clone()))
+    })
+}
+
+/// How many threads there are for work of our own.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
 }
 
 /// The configuration of the project in `dir`.
@@ -241,6 +330,10 @@ pub(crate) fn day(now: SystemTime) -> String {
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn architecture(name: &String) -> Result<Architecture, TargetError> {
+    Architecture::parse(name).ok_or_else(|| TargetError::UnknownArchitecture(name.clone()))
 }
 
 fn first(flags: &[String], otherwise: impl FnOnce() -> Vec<String>) -> Vec<String> {

@@ -1,5 +1,5 @@
-//! Fakes at the network's edge, for tests only: a package index in process, wheels and sdists made to order
-//! (good and hostile ones), and hermetic runs of a binary.
+//! Fakes at the network's edge, for tests only: a package index in process, wheels, sdists and ELF files made to
+//! order (good and hostile ones), and hermetic runs of a binary.
 //!
 //! The kit depends on none of our other crates: it speaks bytes and HTTP, so that a mistake of ours is not
 //! repeated in the test that should find it.
@@ -13,6 +13,7 @@
 //! ```
 
 mod cli;
+mod elf;
 mod http;
 mod index;
 mod sdist;
@@ -21,6 +22,7 @@ mod wheel;
 mod zip;
 
 pub use cli::{Cli, Run};
+pub use elf::{ElfBuilder, ElfField, Machine, elf};
 pub use http::Request;
 pub use index::{Fault, FaultRule, Index, Served};
 pub use sdist::{Sdist, SdistBuilder, sdist};

@@ -18,6 +18,8 @@ pub enum Kind {
     Limit,
     /// A wheel could not be built from its source.
     Compile,
+    /// The artifact would not work on Lambda.
+    Findings,
     /// This machine failed us: disk full, no permission, a program missing.
     System,
     /// A bug of layerwise.

@@ -13,6 +13,8 @@ pub enum Stage {
     Compile,
     /// Writing the artifact.
     Pack,
+    /// Importing its modules.
+    Run,
 }
 
 /// One thing that happened. Every `Started` meets a `Finished` with the same stage and item.

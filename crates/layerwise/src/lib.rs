@@ -1,7 +1,8 @@
 //! layerwise: from a Python project to an AWS Lambda layer that is right for its runtime.
 //!
 //! ```text
-//!  input ──► resolve ──► Lock ──► fetch, compile ──► wheels ──► assemble ──► Tree ──► pack ──► zip
+//!  input ──► resolve ──► Lock ──► fetch, compile ──► wheels ──► assemble ──► Tree ──► audit ──► Report
+//!                                                                              └─────► pack ──► zip
 //! ```
 //!
 //! Each stage is a function from values to values; [`pipeline`] is the only file that knows their order. The library
@@ -15,9 +16,13 @@ pub mod model;
 pub mod config;
 pub mod input;
 
+pub mod audit;
+
 pub mod io;
 pub mod sdist;
 pub mod wheel;
+
+pub mod artifact;
 
 pub mod resolve;
 
@@ -28,5 +33,7 @@ pub mod compile;
 pub mod assemble;
 
 pub mod pack;
+
+pub mod prove;
 
 pub mod pipeline;

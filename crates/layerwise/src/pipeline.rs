@@ -1,5 +1,5 @@
 //! The one file that knows the order of the stages:
-//! resolve → fetch → compile → assemble → pack.
+//! resolve → fetch → compile → assemble → audit → pack, and for what others made: artifact → audit → prove.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -9,16 +9,20 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 
+use crate::artifact::{self, ArtifactError};
 use crate::assemble::{self, AssembleError, Assembled};
+use crate::audit::facts::Content as Facts;
+use crate::audit::{self, Allowance, Finding, Modified, Problem, Report, Role, Severity, Subject, audit, policy};
 use crate::compile::{self, CompileError, Fresh, Work};
 use crate::error::{Explain, Kind};
-use crate::event::{Event, Stage};
+use crate::event::{Event, Events, Stage};
 use crate::fetch;
 use crate::input::{Inputs, Source};
-use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError};
+use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError, blocking};
 use crate::model::digest::{seal, unseal};
-use crate::model::{Lock, Note, Runtime, Sha256, Target, limits};
+use crate::model::{Content, Lock, Note, Runtime, Sha256, Target, limits};
 use crate::pack::{self, DeflatedCache, PackError, Packed, WheelFile};
+use crate::prove::{self, End, Guard, Proof, ProveError};
 use crate::resolve::{self, Prepare, PreparedSdist, ResolveError, Unprepared};
 
 /// One artifact to make.
@@ -38,6 +42,10 @@ pub struct Job {
     pub exclude_runtime_packages: bool,
     /// Where the zip goes.
     pub output: PathBuf,
+    /// Look whether it works on Lambda, and refuse to make it if it does not.
+    pub check: bool,
+    /// Findings that are lived with.
+    pub allow: Vec<Allowance>,
 }
 
 /// What to do with a committed lock.
@@ -73,6 +81,8 @@ pub struct Built {
     pub notes: Vec<Note>,
     /// Where the versions came from.
     pub lock: LockUse,
+    /// What the audit found; `None` where it was not wanted.
+    pub report: Option<Report>,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -116,6 +126,8 @@ pub struct Timings {
     pub compile: Duration,
     /// Placing files.
     pub assemble: Duration,
+    /// Looking whether it works.
+    pub audit: Duration,
     /// Writing the zip.
     pub pack: Duration,
 }
@@ -201,6 +213,20 @@ pub enum Error {
         /// What is inside, largest first.
         packages: Vec<BuiltPackage>,
     },
+    /// It would not work on Lambda.
+    #[error("{name} would not work on {}: {}", report.target, errors(report))]
+    Findings {
+        /// The layer.
+        name: String,
+        /// What was found.
+        report: Box<Report>,
+    },
+    /// An artifact to check cannot be read.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// Nothing can be run.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
     /// Two builds of the same lock differ.
     #[error("two builds of {name} for {target} differ: sha256 {first} and {second}")]
     NotReproducible {
@@ -227,6 +253,9 @@ impl Explain for Error {
             Self::Io(error) => error.kind(),
             Self::LockMissing { .. } | Self::LockStale { .. } | Self::LockFile { .. } => Kind::Input,
             Self::TooLarge { .. } => Kind::Limit,
+            Self::Findings { .. } => Kind::Findings,
+            Self::Artifact(error) => error.kind(),
+            Self::Prove(error) => error.kind(),
             Self::NotReproducible { .. } => Kind::Internal,
         }
     }
@@ -247,8 +276,22 @@ impl Explain for Error {
                 "leave something out with `--exclude`, split the layer in two only if the function needs just one, or drop a package".to_owned(),
                 "`--exclude-runtime-packages` leaves out the AWS SDK that the runtime brings".to_owned(),
             ],
+            Self::Findings { .. } => vec![
+                "a finding that you have looked at can be allowed with its reason: `allow` in layerwise.toml".to_owned(),
+                "`--no-check` builds it all the same".to_owned(),
+            ],
+            Self::Artifact(error) => error.hints(),
+            Self::Prove(error) => error.hints(),
             Self::NotReproducible { .. } => vec!["this is a bug in layerwise: please report it".to_owned()],
         }
+    }
+}
+
+/// `2 errors`.
+fn errors(report: &Report) -> String {
+    match report.count(Severity::Error) {
+        1 => "1 error".to_owned(),
+        many => format!("{many} errors"),
     }
 }
 
@@ -359,8 +402,7 @@ async fn make(job: &Job, lock: &Lock, output: &Path, io: &Arc<Io>) -> Result<Bui
         }
 
         let (job, output, io_here) = (job.clone(), output.to_owned(), Arc::clone(io));
-        let worked = tokio::task::spawn_blocking(move || assemble_and_pack(&job, &wheels, &output, &io_here)).await;
-        match worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+        match blocking(move || assemble_and_pack(&job, &wheels, &output, &io_here)).await {
             Ok(mut built) => {
                 (built.timings.fetch, built.timings.compile) = (timings.fetch, timings.compile);
                 built.notes = lock.notes;
@@ -441,6 +483,10 @@ fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) 
     let assemble = started.elapsed();
 
     let started = Instant::now();
+    let report = if job.check { Some(audit_tree(job, wheels, &assembled, io)?) } else { None };
+    let audit = started.elapsed();
+
+    let started = Instant::now();
     io.emit(Event::Started { stage: Stage::Pack, item: &job.name, bytes: Some(unzipped_bytes) });
     let files: Vec<_> =
         wheels.iter().map(|wheel| WheelFile { name: &wheel.name, path: &wheel.path, index: &wheel.index }).collect();
@@ -458,8 +504,235 @@ fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) 
         packages: packages(wheels, &assembled, Some(&packed)),
         notes: Vec::new(),
         lock: LockUse::Resolved,
-        timings: Timings { assemble, pack: started.elapsed(), ..Timings::default() },
+        report,
+        timings: Timings { assemble, audit, pack: started.elapsed(), ..Timings::default() },
     })
+}
+
+/// Judges a tree before it is packed; errors are an error.
+fn audit_tree(job: &Job, wheels: &[CachedWheel], assembled: &Assembled, io: &Io) -> Result<Report, Error> {
+    const OPAQUE: &Facts = &Facts::Opaque;
+    let facts = wheels.iter().map(|wheel| io.wheel_facts(wheel)).collect::<Result<Vec<_>, _>>()?;
+    let files = assembled.tree.iter().map(|(path, entry)| audit::File {
+        path: path.as_str(),
+        size: entry.size(),
+        mode: Some(if entry.executable { 0o755 } else { 0o644 }),
+        link: None,
+        modified: Modified::Unknown,
+        sha256: None,
+        content: match entry.content {
+            Content::Member { member, .. } => facts[entry.owner].get(member).unwrap_or(OPAQUE),
+            Content::Generated(_) => OPAQUE,
+        },
+        owner: Some(&wheels[entry.owner].name.name),
+    });
+    let artifact = audit::Artifact {
+        label: job.name.clone(),
+        role: Role::Layer,
+        zipped_bytes: None,
+        files: files.collect(),
+        strange: &[],
+        is_wheel: false,
+    };
+    let subject = Subject { artifacts: vec![artifact], ..Subject::default() };
+    let mut report = audit(&subject, job.target);
+    report.allow(&job.allow);
+    if report.has_errors() {
+        return Err(Error::Findings { name: job.name.clone(), report: Box::new(report) });
+    }
+    Ok(report)
+}
+
+/// Artifacts that somebody has made, to be judged together.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// What to read: where, and what messages call it.
+    pub artifacts: Vec<Candidate>,
+    /// The function's handler.
+    pub handler: Option<String>,
+    /// The function's `PYTHONPATH`.
+    pub pythonpath: Option<String>,
+    /// Findings that are lived with.
+    pub allow: Vec<Allowance>,
+    /// Threads for reading.
+    pub threads: usize,
+    /// Also prove it by running.
+    pub run: Option<Running>,
+}
+
+/// One artifact to be judged.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What messages call it.
+    pub label: String,
+    /// What it is to Lambda; told from its files where nobody says.
+    pub role: Option<Role>,
+}
+
+/// How to prove it by running.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Where Pythons may be, for each minor version that is asked for.
+    pub search: prove::Search,
+    /// How long one import may take.
+    pub time_limit: Duration,
+}
+
+/// What a check found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The findings.
+    pub report: Report,
+    /// The imports that were tried.
+    pub proof: Option<Proof>,
+}
+
+/// Reads artifacts once, judges them for each target, and proves it by running where that is wanted.
+pub async fn check(check: &Check, targets: &[Target], events: &dyn Events) -> Result<Vec<Checked>, Error> {
+    let read = |candidate: &Candidate| artifact::read(&candidate.path, &candidate.label, check.threads);
+    let artifacts = check.artifacts.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let roles: Vec<Role> = artifacts
+        .iter()
+        .zip(&check.artifacts)
+        .map(|(artifact, candidate)| {
+            let told = || if artifact.looks_like_a_layer() { Role::Layer } else { Role::Function };
+            candidate.role.unwrap_or_else(told)
+        })
+        .collect();
+    let subject = Subject {
+        artifacts: artifacts.iter().zip(&roles).map(|(artifact, role)| artifact.subject(*role)).collect(),
+        handler: check.handler.as_deref(),
+        pythonpath: check.pythonpath.as_deref(),
+    };
+    let root = match &check.run {
+        None => None,
+        Some(running) => {
+            let root = tempfile::tempdir().map_err(ProveError::Prepare)?;
+            for ((artifact, candidate), role) in artifacts.iter().zip(&check.artifacts).zip(&roles) {
+                let to = root.path().join(role.mount().trim_start_matches('/'));
+                artifact::unpack(artifact, &candidate.path, &to)?;
+            }
+            Some((root, running))
+        }
+    };
+    let mut checked = Vec::new();
+    for target in targets {
+        let mut report = audit(&subject, *target);
+        let mut proof = None;
+        if let Some((root, running)) = &root {
+            let item = target.to_string();
+            events.emit(Event::Started { stage: Stage::Run, item: &item, bytes: None });
+            let run = prove_by_running(check, &report, root.path(), running).await;
+            events.emit(Event::Finished { stage: Stage::Run, item: &item });
+            let (found, ran) = run?;
+            report.add(found);
+            proof = ran;
+        }
+        report.allow(&check.allow);
+        checked.push(Checked { report, proof });
+    }
+    Ok(checked)
+}
+
+/// Imports what is at the top of the path, and the handler, in a real Python.
+async fn prove_by_running(
+    check: &Check,
+    report: &Report,
+    root: &Path,
+    running: &Running,
+) -> Result<(Vec<Finding>, Option<Proof>), Error> {
+    let python = match prove::find(report.target, &running.search).await {
+        Ok(python) => python,
+        Err(none) => {
+            let tried: Vec<String> = none.tried.iter().map(|(path, why)| format!("{} {why}", path.display())).collect();
+            let tried = if tried.is_empty() { String::new() } else { format!(" ({})", tried.join("; ")) };
+            return Ok((
+                vec![run_finding(Severity::Warning, Problem::RunLimited { why: format!("{none}{tried}") })],
+                None,
+            ));
+        }
+    };
+    let job = prove::Job {
+        root: root.to_owned(),
+        target: report.target,
+        modules: report.modules.clone(),
+        handler: check.handler.clone(),
+        env: check.pythonpath.iter().map(|value| ("PYTHONPATH".to_owned(), value.clone())).collect(),
+        time_limit: running.time_limit,
+        at_once: check.threads,
+    };
+    let proof = prove::run(&job, &python, |_| ()).await?;
+    Ok((proof_findings(&proof, report), Some(proof)))
+}
+
+fn run_finding(severity: Severity, problem: Problem) -> Finding {
+    Finding { severity, artifact: String::new(), file: None, at: None, package: None, problem }
+}
+
+/// What a proof says, as findings. What only the managed runtime brings cannot fail here.
+fn proof_findings(proof: &Proof, report: &Report) -> Vec<Finding> {
+    let steps = |chain: &[prove::Step]| chain.iter().map(|step| format!("{}:{}", step.file, step.line)).collect();
+    let mut findings = Vec::new();
+    for outcome in &proof.outcomes {
+        let module = outcome.subject.to_string();
+        let (severity, problem) = match &outcome.end {
+            End::Imported => continue,
+            End::Failed { raised, .. } => {
+                let of_runtime = raised
+                    .iter()
+                    .find_map(|raised| raised.missing.as_ref())
+                    .filter(|missing| policy::runtime_provides(report.target.runtime, missing));
+                match (of_runtime, raised.first()) {
+                    (Some(missing), _) => {
+                        let why = format!("`import {module}` needs `{missing}`, which only the managed runtime brings");
+                        (Severity::Note, Problem::RunLimited { why })
+                    }
+                    (None, Some(raised)) => (
+                        Severity::Error,
+                        Problem::RunFailed {
+                            module,
+                            error_type: raised.error_type.clone(),
+                            message: raised.message.clone(),
+                            chain: steps(&raised.chain),
+                        },
+                    ),
+                    (None, None) => continue,
+                }
+            }
+            End::Crashed { signal, name, last_module, .. } => {
+                let signal = if name.is_empty() { format!("signal {signal}") } else { (*name).to_owned() };
+                (Severity::Error, Problem::RunCrashed { module, signal, last: last_module.clone() })
+            }
+            End::TimedOut { after, last_module, .. } => {
+                let seconds = after.as_secs();
+                (Severity::Error, Problem::RunTimeout { module, seconds, last: last_module.clone() })
+            }
+            End::Exited { code, chain } => (
+                Severity::Error,
+                Problem::RunFailed {
+                    module,
+                    error_type: "SystemExit".to_owned(),
+                    message: code.to_string(),
+                    chain: steps(chain),
+                },
+            ),
+        };
+        findings.push(run_finding(severity, problem));
+    }
+    let prove::Isolation { network, read_only, real_paths, processes } = &proof.isolation;
+    for (what, guard) in [
+        ("the network was there", network),
+        ("the file system could be written to", read_only),
+        ("the artifact was not at Lambda's paths", real_paths),
+        ("other processes could be seen", processes),
+    ] {
+        if let Guard::Missing(why) = guard {
+            findings.push(run_finding(Severity::Note, Problem::RunLimited { why: format!("{what}: {why}") }));
+        }
+    }
+    findings
 }
 
 /// The packages of an artifact with their sizes, largest (unzipped) first.

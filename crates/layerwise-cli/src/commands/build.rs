@@ -4,6 +4,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
+use layerwise::audit::Severity;
 use layerwise::config::{Cell, InputSpec, LayerSpec, OutputTemplate, matrix};
 use layerwise::input::{IndexOptions, Inputs, Wanted, discover, from_given, layered};
 use layerwise::io::{Io, IoSettings};
@@ -17,9 +18,10 @@ use super::Context;
 use crate::args::{BuildArgs, InputArgs};
 use crate::exit::{self, Code};
 use crate::settings;
+use crate::ui::Ui;
 use crate::ui::error::Failure;
+use crate::ui::human::{self, Page};
 use crate::ui::json::{self, Row};
-use crate::ui::{Ui, human};
 
 pub(super) use layerwise::pipeline;
 
@@ -28,8 +30,8 @@ const AT_ONCE: usize = 4;
 
 pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<Code, Failure> {
     let policy = if args.locked { LockPolicy::Insist } else { LockPolicy::Use };
-    let (verify, dry_run) = (args.verify, args.dry_run);
-    each("build", &args.input, Some(args), context, move |job: Arc<Job>, io: Arc<Io>| async move {
+    let (verify, dry_run, page) = (args.verify, args.dry_run, context.ui.page.clone());
+    let one = move |job: Arc<Job>, io: Arc<Io>, page: Page| async move {
         if dry_run {
             let (lock, from) = pipeline::plan(&job, policy, &io).await?;
             return Ok(Done {
@@ -40,21 +42,23 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<Code, Failu
         }
         let built =
             if verify { pipeline::verify(&job, policy, &io).await } else { pipeline::build(&job, policy, &io).await };
-        let built = built.map_err(failure)?;
+        let built = built.map_err(|error| failure(error, &page))?;
         Ok(Done {
             notes: human::notes(&built),
             json: json::built(&built),
             text: Box::new(move |ui| human::built(&built, &ui.page)),
         })
-    })
+    };
+    each("build", &args.input, Some(args), context, move |job, io| one(job, io, page.clone()))
 }
 
-/// A pipeline's error; the one about Lambda's limit says what to cut.
-fn failure(error: pipeline::Error) -> Failure {
+/// A pipeline's error; the one about Lambda's limit says what to cut, the one about findings which.
+fn failure(error: pipeline::Error, page: &Page) -> Failure {
     let details = match &error {
         pipeline::Error::TooLarge { unzipped_bytes, packages, .. } => {
             Some(human::what_to_cut(*unzipped_bytes, packages))
         }
+        pipeline::Error::Findings { report, .. } => Some(human::findings(report, None, Severity::Warning, page)),
         _ => None,
     };
     Failure { details, ..Failure::from(error) }
@@ -144,7 +148,8 @@ fn prepare(
         events: context.ui.events(),
     })?;
     let jobs = cells.into_iter().map(|cell| {
-        let job = job(&cell, &project.dir, &flags, context).map(Arc::new);
+        let check = build.is_none_or(|build| !build.no_check);
+        let job = job(&cell, &project.dir, &flags, context).map(|job| Arc::new(Job { check, ..job }));
         (cell.layer.name.to_string(), cell.target, job)
     });
     Ok((jobs.collect(), Arc::new(io)))
@@ -160,6 +165,8 @@ fn job(cell: &Cell<'_>, dir: &Path, flags: &IndexOptions, context: &Context<'_>)
         assemble: layer.assemble.clone(),
         exclude_runtime_packages: layer.exclude_runtime_packages,
         output: cell.output.clone(),
+        check: true,
+        allow: layer.allow.clone(),
     })
 }
 
@@ -301,6 +308,8 @@ mod tests {
             assemble: layerwise::assemble::Options::default(),
             exclude_runtime_packages: false,
             output: "/p/layer.zip".into(),
+            check: true,
+            allow: Vec::new(),
         };
         (name.to_owned(), target, Ok(Arc::new(job)))
     }

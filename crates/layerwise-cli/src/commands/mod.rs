@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod check;
 mod completions;
 mod config;
 mod lock;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> Code {
         Context { environment, ui: Ui::new(&cli.global, environment), cache_dir: cli.global.cache_dir.clone() };
     let done = match cli.command {
         Command::Build(args) => build::run(&args, &context),
+        Command::Check(args) => check::run(&args, &context),
         Command::Lock(args) => lock::run(&args, &context),
         Command::Cache(command) => cache::run(&command, &context),
         Command::Targets(args) => targets::run(&args, &context),

@@ -197,6 +197,7 @@ const fn verb(stage: Stage) -> &'static str {
         Stage::Fetch => "fetch",
         Stage::Compile => "compile",
         Stage::Pack => "pack",
+        Stage::Run => "import for",
     }
 }
 
@@ -246,7 +247,7 @@ mod tests {
     #[test]
     fn every_stage_has_a_spinner_and_unknown_items_do_no_harm() {
         let reporter = hidden();
-        for stage in [Stage::Provision, Stage::Resolve, Stage::Compile, Stage::Pack] {
+        for stage in [Stage::Provision, Stage::Resolve, Stage::Compile, Stage::Pack, Stage::Run] {
             reporter.emit(Event::Finished { stage, item: "never started" });
             reporter.emit(Event::Started { stage, item: "layer", bytes: None });
             reporter.emit(Event::Advanced { stage, item: "layer", bytes: u64::MAX });

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use layerwise::audit::{Finding, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
-use layerwise::pipeline::{Built, BuiltPackage, LockUse};
+use layerwise::pipeline::{Built, BuiltPackage, Checked, LockUse};
+use layerwise::prove::End;
+
+use super::findings::{Words, words};
 
 /// How a stream is written to.
 #[derive(Debug, Clone)]
@@ -78,9 +82,126 @@ pub(crate) fn built(built: &Built, page: &Page) -> String {
     text += &row("CodeSha256", &built.sha256.base64());
     text += &row("", &page.dim("(source_code_hash in Terraform)"));
     text += &row("versions", lock_use(built.lock));
+    text += &row("check", &verdict(built.report.as_ref()));
     text += &row("time", &timings(built));
     text += &format!("\n{} {}\n", page.green("built"), super::relative(&built.output, &page.dir));
     text
+}
+
+/// `clean`, `2 warnings, 1 note`, or that nobody looked.
+fn verdict(report: Option<&Report>) -> String {
+    match report {
+        None => "not checked (--no-check)".to_owned(),
+        Some(report) => counts(report),
+    }
+}
+
+/// `1 error, 2 warnings, 3 notes`; what is not there is not said.
+fn counts(report: &Report) -> String {
+    let mut parts: Vec<String> = [Severity::Error, Severity::Warning, Severity::Note]
+        .into_iter()
+        .map(|severity| (report.count(severity) as u64, severity.word()))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| counted(count, word))
+        .collect();
+    if !report.allowed.is_empty() {
+        parts.push(format!("{} allowed", report.allowed.len()));
+    }
+    if parts.is_empty() { "clean".to_owned() } else { parts.join(", ") }
+}
+
+/// What `check` found.
+pub(crate) fn checked(label: &str, checked: &Checked, handler: Option<&str>, page: &Page) -> String {
+    let mut text = report(label, &checked.report, handler, page);
+    if let Some(proof) = &checked.proof {
+        let imported = proof.outcomes.iter().filter(|outcome| outcome.end == End::Imported).count();
+        let python = &proof.python;
+        let emulated = if python.emulator.is_some() { ", emulated" } else { "" };
+        text += &format!(
+            "  {}{imported} of {} with Python {} ({}{emulated})\n",
+            page.dim("imported  "),
+            counted(proof.outcomes.len() as u64, "module"),
+            python.version,
+            python.machine
+        );
+    }
+    text
+}
+
+/// The report of an audit.
+fn report(label: &str, report: &Report, handler: Option<&str>, page: &Page) -> String {
+    let mut text = format!("{} for {}: {}\n", page.bold(label), page.bold(&report.target.to_string()), counts(report));
+    let found = findings(report, handler, Severity::Note, page);
+    if !found.is_empty() {
+        text += &format!("\n{found}");
+    }
+    let share = percent(report.unzipped_bytes, UNZIPPED_BYTES);
+    let files = counted(report.files as u64, "file");
+    text += &format!(
+        "\n  {}{} in {files}, {share} of Lambda's {}\n",
+        page.dim("unzipped  "),
+        size(report.unzipped_bytes),
+        size(UNZIPPED_BYTES)
+    );
+    let shown = if page.all { report.sizes.len() } else { 5 };
+    let largest: Vec<String> =
+        report.sizes.iter().take(shown).map(|(name, bytes)| format!("{} {}", clip(name, 40), size(*bytes))).collect();
+    if !largest.is_empty() {
+        text += &format!("  {}{}\n", page.dim("largest   "), largest.join(", "));
+    }
+    text
+}
+
+/// Findings as blocks, those alike in one; down to `least`.
+pub(crate) fn findings(report: &Report, handler: Option<&str>, least: Severity, page: &Page) -> String {
+    let mut text = String::new();
+    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    for finding in report.findings.iter().filter(|finding| finding.severity <= least) {
+        let alike = |other: &Finding| {
+            let key = |finding: &Finding| {
+                (finding.severity, finding.rule(), finding.package.clone(), finding.artifact.clone())
+            };
+            key(other) == key(finding)
+        };
+        match groups.last_mut().filter(|group| alike(group[0]) && !page.all) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    for group in groups {
+        let (first, more) = (group[0], group.len() - 1);
+        let Words { text: what, lambda, way_out } = words(first, report.target, handler);
+        let word = match first.severity {
+            Severity::Error => page.red("error"),
+            Severity::Warning => page.yellow("warning"),
+            Severity::Note => page.cyan("note"),
+        };
+        let package = first.package.as_ref().map(|name| format!(" {}", page.bold(name.as_str()))).unwrap_or_default();
+        let place = match (&first.file, first.artifact.as_str()) {
+            (Some(file), _) => Some(printable(file)),
+            (None, "") => None,
+            (None, artifact) => Some(artifact.to_owned()),
+        };
+        text += &format!("{word} {}{package}\n", page.dim(&format!("[{}]", first.rule())));
+        if let Some(place) = place {
+            let more = if more == 0 { String::new() } else { format!(" and {more} more (-v: all)") };
+            text += &format!("  {place}{more}\n");
+        }
+        text += &format!("  {}\n", printable(&what));
+        if first.severity == Severity::Note {
+            continue;
+        }
+        if let Some(lambda) = lambda {
+            text += &format!("  {} {}\n", page.dim("Lambda:"), printable(&lambda));
+        }
+        text += &format!("  {} {way_out}\n", page.cyan("hint:"));
+    }
+    text
+}
+
+/// Foreign text for a terminal: no control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Sentences about a good result.
@@ -88,6 +209,12 @@ pub(crate) fn notes(built: &Built) -> Vec<String> {
     let mut sentences: Vec<String> = built.notes.iter().map(note).collect();
     if built.lock == LockUse::Stale {
         sentences.push("the committed lock is of other inputs and was not used; `layerwise lock` renews it".to_owned());
+    }
+    let warnings = built.report.iter().flat_map(|report| &report.findings);
+    for finding in warnings.filter(|finding| finding.severity == Severity::Warning) {
+        let file = finding.file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default();
+        let text = words(finding, built.target, None).text;
+        sentences.push(printable(&format!("[{}] {file}{text}", finding.rule())));
     }
     if built.zipped_bytes > DIRECT_UPLOAD_BYTES {
         sentences.push(format!(
@@ -186,6 +313,7 @@ fn timings(built: &Built) -> String {
         ("fetch", timings.fetch),
         ("compile", timings.compile),
         ("assemble", timings.assemble),
+        ("check", timings.audit),
         ("pack", timings.pack),
     ];
     let done = parts.iter().filter(|(name, time)| *name != "compile" || !time.is_zero());
@@ -397,11 +525,13 @@ pub(crate) mod tests {
                 compilable: true,
             }],
             lock: LockUse::Resolved,
+            report: None,
             timings: Timings {
                 resolve: Duration::from_millis(640),
                 fetch: Duration::from_millis(1200),
                 compile: Duration::ZERO,
                 assemble: Duration::from_millis(9),
+                audit: Duration::from_millis(3),
                 pack: Duration::from_millis(70),
             },
         }
@@ -431,7 +561,8 @@ pub(crate) mod tests {
               CodeSha256    SnD+mqZDbgLC3qNA+9HjUuTvLYzmylKtJdS5VHH8i/I=
                             (source_code_hash in Terraform)
               versions      resolved now; `layerwise lock` writes them down
-              time          1.9 s: resolve 640 ms, fetch 1.2 s, assemble 9 ms, pack 70 ms
+              check         not checked (--no-check)
+              time          1.9 s: resolve 640 ms, fetch 1.2 s, assemble 9 ms, check 3 ms, pack 70 ms
 
             built dist/document-processor-python3.11-x86_64.zip
         "#);

@@ -1,12 +1,15 @@
 //! Documents for programs: one on stdout, described in `docs/json.md`. Additions keep the version; anything else
 //! raises it.
 
+use layerwise::audit::{Finding, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
-use layerwise::pipeline::{Built, LockUse};
+use layerwise::pipeline::{Built, Checked, LockUse};
+use layerwise::prove::{End, Guard, Isolation, Proof};
 use serde_json::{Value, json};
 
 use super::error::Failure;
+use super::findings::words;
 use super::human;
 
 const VERSION: u32 = 1;
@@ -100,14 +103,111 @@ pub(crate) fn built(built: &Built) -> Value {
         "packages": packages.collect::<Vec<_>>(),
         "notes": notes(&built.notes),
         "lock": lock_use(built.lock),
+        "check": built.report.as_ref().map(|report| self::report(report, None)),
         "seconds": {
             "resolve": timings.resolve.as_secs_f64(),
             "fetch": timings.fetch.as_secs_f64(),
             "compile": timings.compile.as_secs_f64(),
             "assemble": timings.assemble.as_secs_f64(),
+            "check": timings.audit.as_secs_f64(),
             "pack": timings.pack.as_secs_f64(),
         },
     })
+}
+
+/// What an audit found.
+pub(crate) fn report(report: &Report, handler: Option<&str>) -> Value {
+    let count = |severity| report.count(severity);
+    let sizes = report.sizes.iter().map(|(name, bytes)| json!({ "name": name, "unzipped_bytes": bytes }));
+    json!({
+        "ok": !report.has_errors(),
+        "errors": count(Severity::Error),
+        "warnings": count(Severity::Warning),
+        "notes": count(Severity::Note),
+        "findings": report.findings.iter().map(|found| finding(found, report.target, handler)).collect::<Vec<_>>(),
+        "allowed": report.allowed.iter().map(|(found, reason)| {
+            let mut value = finding(found, report.target, handler);
+            value["reason"] = json!(reason);
+            value
+        }).collect::<Vec<_>>(),
+        "unzipped_bytes": report.unzipped_bytes,
+        "files": report.files,
+        "sizes": sizes.collect::<Vec<_>>(),
+    })
+}
+
+fn finding(finding: &Finding, target: Target, handler: Option<&str>) -> Value {
+    let words = words(finding, target, handler);
+    let mut data = serde_json::to_value(&finding.problem).unwrap_or_default();
+    if let Some(fields) = data.as_object_mut() {
+        fields.remove("problem");
+    }
+    json!({
+        "id": finding.rule().id(),
+        "severity": finding.severity.word(),
+        "artifact": finding.artifact,
+        "file": finding.file,
+        "at": finding.at,
+        "package": finding.package,
+        "text": words.text,
+        "lambda": words.lambda,
+        "way_out": words.way_out,
+        "data": data,
+    })
+}
+
+/// The document of `check`.
+pub(crate) fn check(
+    artifact: &str,
+    checked: &[Checked],
+    handler: Option<&str>,
+    ok: bool,
+    warnings: &[String],
+) -> String {
+    let targets = checked.iter().map(|one| {
+        let mut value = report(&one.report, handler);
+        value["runtime"] = json!(one.report.target.runtime.name);
+        value["architecture"] = json!(one.report.target.architecture.aws());
+        value["run"] = json!(one.proof.as_ref().map(run));
+        value
+    });
+    print(&json!({
+        "version": VERSION,
+        "command": "check",
+        "ok": ok,
+        "artifact": artifact,
+        "targets": targets.collect::<Vec<_>>(),
+        "warnings": warnings,
+    }))
+}
+
+/// What `--run` did.
+fn run(proof: &Proof) -> Value {
+    let Isolation { network, read_only, real_paths, processes } = &proof.isolation;
+    let isolated = [network, read_only, real_paths, processes].iter().all(|guard| **guard == Guard::InForce);
+    let imports = proof.outcomes.iter().map(|outcome| {
+        let word = match outcome.end {
+            End::Imported => "imported",
+            End::Failed { .. } => "failed",
+            End::Crashed { .. } => "crashed",
+            End::TimedOut { .. } => "timeout",
+            End::Exited { .. } => "exited",
+        };
+        json!({ "module": outcome.subject.to_string(), "outcome": word, "seconds": outcome.took.as_secs_f64() })
+    });
+    json!({ "python": proof.python.version, "isolated": isolated, "imports": imports.collect::<Vec<_>>() })
+}
+
+/// The document of `check` that could not be made.
+pub(crate) fn check_failed(failure: &Failure, warnings: &[String]) -> String {
+    print(&json!({
+        "version": VERSION,
+        "command": "check",
+        "ok": false,
+        "targets": [],
+        "warnings": warnings,
+        "error": error(failure),
+    }))
 }
 
 /// A resolution without an artifact (`--dry-run`).
@@ -228,6 +328,7 @@ mod tests {
               "layers": [
                 {
                   "architecture": "x86_64",
+                  "check": null,
                   "code_sha256": "SnD+mqZDbgLC3qNA+9HjUuTvLYzmylKtJdS5VHH8i/I=",
                   "files": 2648,
                   "limits": {
@@ -263,6 +364,7 @@ mod tests {
                   "runtime": "python3.11",
                   "seconds": {
                     "assemble": 0.009,
+                    "check": 0.003,
                     "fetch": 1.2,
                     "pack": 0.07,
                     "resolve": 0.64

@@ -2,6 +2,7 @@
 
 pub(crate) mod bars;
 pub(crate) mod error;
+pub(crate) mod findings;
 pub(crate) mod human;
 pub(crate) mod json;
 

@@ -510,15 +510,17 @@ fn excludes() {
 
 #[test]
 fn the_runtimes_own_sdk_goes_as_a_whole_or_stays() {
-    let boto3 = wheel("boto3", "1.34.0").file("boto3/__init__.py", "").requires("botocore").build();
+    let boto3 = wheel("boto3", "1.34.0").file("boto3/__init__.py", "").requires("botocore").requires("s3transfer");
+    let boto3 = boto3.build();
+    let s3transfer = wheel("s3transfer", "0.9.0").file("s3transfer/__init__.py", "").build();
     let botocore = wheel("botocore", "1.34.0").file("botocore/__init__.py", "").requires("urllib3").build();
     let urllib3 = wheel("urllib3", "2.0").file("urllib3/__init__.py", "").build();
-    let wheels = [a().build(), boto3, botocore, urllib3];
+    let wheels = [a().build(), boto3, botocore, s3transfer, urllib3];
     let packages = |flags: &str| {
         let inits = paths(&wheels, flags).into_iter().filter(|path| path.ends_with("/__init__.py"));
         inits.collect::<Vec<_>>()
     };
-    assert_eq!(packages("").len(), 4);
+    assert_eq!(packages("").len(), 5);
     assert_eq!(packages("--exclude-runtime-packages"), ["python/a/__init__.py"]);
 }
 

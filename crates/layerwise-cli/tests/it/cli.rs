@@ -17,7 +17,7 @@ fn keys(value: &Value) -> Vec<&str> {
 
 /// Each key of the document must stand in docs/json.md, the contract.
 #[track_caller]
-fn documented(value: &Value) {
+pub(super) fn documented(value: &Value) {
     let contract = include_str!("../../../../docs/json.md");
     match value {
         Value::Object(fields) => {
@@ -25,7 +25,10 @@ fn documented(value: &Value) {
                 // The parts of a note are named together.
                 let part = ["name", "taken", "newest", "reason", "fits_runtime"].contains(&key.as_str());
                 assert!(part || contract.contains(&format!("`{key}`")), "docs/json.md does not know `{key}`");
-                documented(field);
+                // A finding's data depends on its id.
+                if key != "data" {
+                    documented(field);
+                }
             }
         }
         Value::Array(items) => items.iter().for_each(documented),

@@ -4,6 +4,7 @@
 
 mod archive;
 mod bytes;
+mod check;
 mod cli;
 mod compile;
 mod crash;
@@ -12,7 +13,7 @@ mod lock;
 mod real_index;
 mod resolve;
 
-use layerwise_testkit::{Cli, Index, Run, Served, Wheel, wheel};
+use layerwise_testkit::{Cli, Index, Run, Served, Wheel, elf, wheel};
 use serde_json::Value;
 
 /// `layerwise` with these words and this default index.
@@ -39,7 +40,7 @@ fn alpha() -> Wheel {
     wheel("alpha", "1.0")
         .tags("cp313-cp313-manylinux_2_17_x86_64")
         .file("alpha/__init__.py", "import beta\n")
-        .file("alpha/native.so", noise(60_000))
+        .file("alpha/native.so", [elf().bytes(), noise(60_000)].concat())
         .entry_point("console", "alpha = alpha:main")
         .requires("beta>=2")
         .build()

@@ -71,6 +71,22 @@ pub(super) struct Table {
     /// replaced. The default is `dist/{name}-{runtime}-{architecture}.zip`.
     #[schemars(with = "Option<String>")]
     pub(super) output: Option<Spanned<String>>,
+    /// Findings of the check that are lived with, each with its reason.
+    pub(super) allow: Option<Vec<AllowTable>>,
+}
+
+/// A finding that somebody has looked at and lives with.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct AllowTable {
+    /// The finding's name, `native-executable-stack`; `docs/findings.md` lists them.
+    #[schemars(with = "String")]
+    pub(super) finding: Spanned<String>,
+    /// Glob pattern of the files it is about, relative to the artifact: `python/old/**`. Without it, all.
+    #[schemars(with = "Option<String>")]
+    pub(super) files: Option<Spanned<String>>,
+    /// Why it is all right.
+    pub(super) reason: String,
 }
 
 /// Where packages stand.

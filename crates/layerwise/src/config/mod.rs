@@ -12,6 +12,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::assemble::{self, Layout};
+use crate::audit::allow::FilePattern;
+use crate::audit::{Allowance, Rule};
 use crate::model::{Architecture, CompilePolicy, Runtime, Target};
 
 mod error;
@@ -19,7 +21,7 @@ mod file;
 
 use error::SourceFile;
 pub use error::{ConfigError, Place};
-use file::{LayoutName, Table};
+use file::{AllowTable, LayoutName, Table};
 
 /// The name of an AWS Lambda layer: 1 to 140 ASCII letters, digits, `-` and `_`.
 ///
@@ -110,6 +112,8 @@ pub struct LayerSpec {
     pub compile: CompilePolicy,
     /// Where artifacts go.
     pub output: OutputTemplate,
+    /// Findings of the check that are lived with.
+    pub allow: Vec<Allowance>,
 }
 
 /// Where a layer's dependencies stand. Paths are absolute, or relative to what the caller gave.
@@ -339,6 +343,7 @@ impl Reader<'_> {
             exclude_runtime_packages: false,
             compile: CompilePolicy::default(),
             output: OutputTemplate::new(self.dir, OutputTemplate::DEFAULT)?,
+            allow: Vec::new(),
         };
         let defaults = self.layer(table, span, start)?;
         let mut layers = Vec::new();
@@ -415,6 +420,9 @@ impl Reader<'_> {
         if let Some(all) = table.compile_all {
             layer.compile.all = all;
         }
+        if let Some(allow) = table.allow {
+            layer.allow = allow.into_iter().map(|table| self.allowance(table)).collect::<Result<_, _>>()?;
+        }
         if let Some(output) = table.output {
             layer.output = OutputTemplate::new(self.dir, output.get_ref()).map_err(|error| {
                 let hint = crate::error::Explain::hints(&error).join("; ");
@@ -422,6 +430,22 @@ impl Reader<'_> {
             })?;
         }
         Ok(layer)
+    }
+
+    fn allowance(&self, table: AllowTable) -> Result<Allowance, ConfigError> {
+        let id = table.finding.get_ref();
+        let rule = Rule::of_id(id).ok_or_else(|| {
+            let error = self.source.error(&table.finding.span(), format!("there is no finding `{id}`"));
+            match nearest(id, Rule::ALL.iter().map(|rule| rule.id())) {
+                Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                None => error.with_hint("`docs/findings.md` lists them"),
+            }
+        })?;
+        let pattern = |text: &Spanned<String>| {
+            FilePattern::new(text.get_ref()).map_err(|error| self.source.error(&text.span(), error.to_string()))
+        };
+        let files = table.files.as_ref().map(pattern).transpose()?;
+        Ok(Allowance { rule, files, reason: table.reason })
     }
 
     fn input(&self, table: &Table) -> Result<Option<InputSpec>, ConfigError> {

@@ -20,6 +20,8 @@ pub enum Bucket {
     Wheels,
     /// Source distributions as they came, by their sha256.
     Sdists,
+    /// What the files of a wheel are, for the audit, by the wheel's sha256.
+    Facts,
     /// `METADATA` of wheels that were only looked at, by the wheel's sha256.
     Metadata,
     /// Pages of package indexes, by sha256 of their URL.
@@ -42,9 +44,10 @@ pub enum Bucket {
 
 impl Bucket {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Wheels,
         Self::Sdists,
+        Self::Facts,
         Self::Metadata,
         Self::Pages,
         Self::Deflated,
@@ -61,6 +64,7 @@ impl Bucket {
         match self {
             Self::Wheels => "wheels-v1",
             Self::Sdists => "sdists-v1",
+            Self::Facts => "facts-v1",
             Self::Metadata => "metadata-v1",
             Self::Pages => "pages-v1",
             Self::Deflated => "deflated-v1",

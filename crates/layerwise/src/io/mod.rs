@@ -100,6 +100,18 @@ impl Explain for IoError {
     }
 }
 
+/// Does `work` where it may block, and hands its panic on.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The program is ending and will not do this any more: nor will anybody wait for it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
 impl Io {
     /// Opens the cache and makes the HTTP client; touches no network.
     pub fn new(settings: IoSettings) -> Result<Self, IoError> {
@@ -136,5 +148,28 @@ impl Io {
     /// Tells the listener a detail (`-v`).
     pub fn detail(&self, text: &str) {
         self.emit(Event::Detail { text });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::blocking;
+
+    /// One blocking thread, busy; a second work in its queue; then the program ends.
+    #[test]
+    fn work_that_is_dropped_at_the_end_is_no_panic() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(1).build().unwrap();
+        runtime.spawn(blocking(|| std::thread::sleep(Duration::from_millis(300))));
+        let queued = runtime.spawn(async {
+            tokio::task::yield_now().await;
+            blocking(|| ()).await;
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        runtime.shutdown_timeout(Duration::from_millis(10));
+        assert!(queued.is_finished());
+        let ended = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(queued);
+        assert!(!ended.unwrap_err().is_panic());
     }
 }

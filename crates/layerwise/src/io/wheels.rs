@@ -13,7 +13,8 @@ use tempfile::NamedTempFile;
 use url::Url;
 
 use super::http::{Request, backoff};
-use super::{Bucket, CacheError, HttpError, Io, SafeUrl};
+use super::{Bucket, CacheError, HttpError, Io, SafeUrl, blocking};
+use crate::audit::facts::{self, Content};
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
 use crate::model::{Sha256, WheelName};
@@ -180,6 +181,21 @@ impl Io {
         Ok(Some(CachedWheel { name: name.clone(), sha256, path, index: Arc::new(index) }))
     }
 
+    /// What the members of a wheel in the cache are, in the order of its index: remembered, or read again.
+    pub fn wheel_facts(&self, wheel: &CachedWheel) -> Result<Vec<Content>, WheelsError> {
+        let key = wheel.sha256.to_string();
+        let known = self.cache.read(Bucket::Facts, &key)?.and_then(|bytes| facts::decode(&bytes));
+        if let Some(known) = known.filter(|known| known.len() == wheel.index.members.len()) {
+            return Ok(known);
+        }
+        let failed = |source| WheelsError::Local { path: wheel.path.clone(), source };
+        let mut file = fs::File::open(&wheel.path).map_err(failed)?;
+        let (_, read) = wheel::index_and_facts(&mut file, &wheel.name)
+            .map_err(|source| WheelsError::Wheel { wheel: wheel.name.text.clone(), source })?;
+        self.cache.write(Bucket::Facts, &key, &facts::encode(&read))?;
+        Ok(read)
+    }
+
     /// Forgets a wheel whose bytes turned out to be rotten.
     pub fn evict_wheel(&self, sha256: Sha256) -> Result<(), CacheError> {
         let (wheel_key, index_key) = keys(sha256);
@@ -204,8 +220,7 @@ impl Io {
         let io = Arc::clone(self);
         let name = name.clone();
         let path = file.path().to_owned();
-        let placed = tokio::task::spawn_blocking(move || io.index_and_place(Some(file), &path, &name, sha256)).await;
-        placed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        blocking(move || io.index_and_place(Some(file), &path, &name, sha256)).await
     }
 
     /// Brings a wheel on this machine into the cache.
@@ -373,12 +388,13 @@ impl Io {
     ) -> Result<CachedWheel, WheelsError> {
         let local = |source| WheelsError::Local { path: path.to_owned(), source };
         let mut file = fs::File::open(path).map_err(local)?;
-        let index =
-            wheel::index(&mut file, name).map_err(|source| WheelsError::Wheel { wheel: name.text.clone(), source })?;
+        let (index, facts) = wheel::index_and_facts(&mut file, name)
+            .map_err(|source| WheelsError::Wheel { wheel: name.text.clone(), source })?;
         let (wheel_key, index_key) = keys(sha256);
         if let Some(aside) = aside {
             self.cache.place(aside, Bucket::Wheels, &wheel_key)?;
         }
+        self.cache.write(Bucket::Facts, &sha256.to_string(), &facts::encode(&facts))?;
         self.cache.write(Bucket::Wheels, &index_key, &index.encode())?;
         let path = self.cache.path(Bucket::Wheels, &wheel_key);
         Ok(CachedWheel { name: name.clone(), sha256, path, index: Arc::new(index) })

@@ -1,6 +1,6 @@
 //! Targets: which Lambda runtime, on which architecture. Always explicit, never the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -80,6 +80,18 @@ pub struct Runtime {
     pub glibc: Glibc,
     /// Symbol ceilings by prefix: `GLIBCXX` → `3.4.24`.
     pub symbols: BTreeMap<String, String>,
+    /// Where arm64's differ.
+    pub symbols_arm64: BTreeMap<String, String>,
+    /// Ceilings of newer images, which the managed sandbox may not have yet.
+    pub symbols_new: BTreeMap<String, String>,
+    /// Libraries that a layer may rely on.
+    pub libraries: BTreeSet<String>,
+    /// Libraries that are there without being promised.
+    pub incidental: BTreeSet<String>,
+    /// Libraries that AWS's public image has and the managed sandbox does not.
+    pub in_image: BTreeSet<String>,
+    /// The x86-64 level that the processors have at least: `x86-64-v3`.
+    pub instructions: String,
     /// Where it exists.
     pub architectures: Vec<Architecture>,
     /// Known to the API, not generally available.
@@ -184,6 +196,11 @@ impl Runtime {
         &DATA.sdk
     }
 
+    /// Libraries that auditwheel lets a manylinux wheel take from the system.
+    pub fn white_listed() -> &'static BTreeSet<String> {
+        &DATA.white_listed
+    }
+
     /// The runtime with this name; `3.11` and `python311` are understood too.
     pub fn find(name: &str) -> Result<&'static Self, TargetError> {
         let bare = name.trim().trim_start_matches("python");
@@ -203,6 +220,7 @@ impl Runtime {
 struct Data {
     runtimes: Vec<Runtime>,
     sdk: Vec<super::PackageName>,
+    white_listed: BTreeSet<String>,
 }
 
 /// The data file is part of the program: a test reads it, so it cannot fail to parse in a release.
@@ -214,6 +232,7 @@ fn parse(text: &str) -> Result<Data, String> {
     struct File {
         os: BTreeMap<String, Os>,
         packages: Packages,
+        wheels: Wheels,
         runtime: Vec<Row>,
     }
     #[derive(Deserialize)]
@@ -222,6 +241,19 @@ fn parse(text: &str) -> Result<Data, String> {
         name: String,
         glibc: String,
         symbols: BTreeMap<String, String>,
+        #[serde(default)]
+        symbols_arm64: BTreeMap<String, String>,
+        #[serde(default)]
+        symbols_new: BTreeMap<String, String>,
+        libraries: BTreeSet<String>,
+        incidental: BTreeSet<String>,
+        in_image: BTreeSet<String>,
+        instructions: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wheels {
+        white_listed: BTreeSet<String>,
     }
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -260,6 +292,12 @@ fn parse(text: &str) -> Result<Data, String> {
             os: os.name.clone(),
             glibc: glibc(&os.glibc).ok_or_else(|| format!("bad glibc of {}", row.os))?,
             symbols: os.symbols.clone(),
+            symbols_arm64: os.symbols_arm64.clone(),
+            symbols_new: os.symbols_new.clone(),
+            libraries: os.libraries.clone(),
+            incidental: os.incidental.clone(),
+            in_image: os.in_image.clone(),
+            instructions: os.instructions.clone(),
             architectures: row
                 .architectures
                 .iter()
@@ -273,7 +311,8 @@ fn parse(text: &str) -> Result<Data, String> {
             name: row.name,
         })
     });
-    Ok(Data { runtimes: runtimes.collect::<Result<_, String>>()?, sdk: file.packages.sdk })
+    let runtimes = runtimes.collect::<Result<_, String>>()?;
+    Ok(Data { runtimes, sdk: file.packages.sdk, white_listed: file.wheels.white_listed })
 }
 
 #[cfg(test)]

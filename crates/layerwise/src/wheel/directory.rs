@@ -87,6 +87,21 @@ pub struct Listed {
     pub header_offset: u64,
     made_by_unix: bool,
     mode: u32,
+    /// When it was last modified, in MS-DOS's form: the date in the high 16 bits, the time in the low ones.
+    pub modified: u32,
+}
+
+/// What kind of file a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link; its bytes are where it leads.
+    Link,
+    /// A device or a pipe.
+    Special,
 }
 
 /// Where the central directory is: its offset and size in bytes, and the number of entries.
@@ -103,20 +118,7 @@ pub struct End {
 /// Reads the directory of the archive, each entry compared with its local header, in the order of the directory.
 /// Entries of directories are left out.
 pub fn read(file: &mut (impl Read + Seek)) -> Result<Vec<Located>, ZipError> {
-    let length = file.seek(SeekFrom::End(0)).map_err(ZipError::Read)?;
-    let tail_start = length.saturating_sub(TAIL);
-    let tail = read_at(file, tail_start, length - tail_start)?;
-    let end = match find_end(&tail, tail_start)? {
-        Found::End(end) => end,
-        Found::Zip64At(at) => {
-            let record = read_at(file, at, 56.min(length.saturating_sub(at)))?;
-            let end = zip64_end(&record)?;
-            ends_at(end, at)?
-        }
-    };
-    let bytes = read_at(file, end.offset, end.size)?;
-    let listed = parse(&bytes, end.entries)?;
-
+    let (listed, directory) = list(file)?;
     let mut members = Vec::with_capacity(listed.len());
     let mut names = std::collections::HashSet::with_capacity(listed.len());
     let mut ranges = Vec::with_capacity(listed.len());
@@ -124,7 +126,8 @@ pub fn read(file: &mut (impl Read + Seek)) -> Result<Vec<Located>, ZipError> {
         if !names.insert(entry.raw_name.clone()) {
             return Err(entry.error("stands in the archive twice"));
         }
-        let located = locate(file, &entry, end.offset)?;
+        entry.refuse_special()?;
+        let located = locate(file, &entry, directory)?;
         ranges.push((entry.header_offset, located.offset + located.compressed, members.len()));
         if entry.name.ends_with('/') {
             if located.size > 0 {
@@ -142,6 +145,23 @@ pub fn read(file: &mut (impl Read + Seek)) -> Result<Vec<Located>, ZipError> {
         return Err(ZipError::Member { name: members[pair[1].2].name.escape_debug().to_string(), what });
     }
     Ok(members)
+}
+
+/// The entries of the central directory as they stand there, and the offset at which it begins.
+pub fn list(file: &mut (impl Read + Seek)) -> Result<(Vec<Listed>, u64), ZipError> {
+    let length = file.seek(SeekFrom::End(0)).map_err(ZipError::Read)?;
+    let tail_start = length.saturating_sub(TAIL);
+    let tail = read_at(file, tail_start, length - tail_start)?;
+    let end = match find_end(&tail, tail_start)? {
+        Found::End(end) => end,
+        Found::Zip64At(at) => {
+            let record = read_at(file, at, 56.min(length.saturating_sub(at)))?;
+            let end = zip64_end(&record)?;
+            ends_at(end, at)?
+        }
+    };
+    let bytes = read_at(file, end.offset, end.size)?;
+    Ok((parse(&bytes, end.entries)?, end.offset))
 }
 
 /// What the end of an archive says.
@@ -232,6 +252,7 @@ pub fn parse(bytes: &[u8], entries: u64) -> Result<Vec<Listed>, ZipError> {
             compressed: u32_at(rest, 20).into(),
             size: u32_at(rest, 24).into(),
             header_offset: u32_at(rest, 42).into(),
+            modified: u32_at(rest, 12),
             made_by_unix: rest[5] == 3,
             mode: u32_at(rest, 38) >> 16,
             raw_name,
@@ -279,6 +300,30 @@ impl Listed {
         Ok(())
     }
 
+    /// What kind of file it is. Bits 12 to 15 of the mode say it, in archives made on Unix.
+    pub fn kind(&self) -> Kind {
+        match if self.made_by_unix { self.mode & 0o170_000 } else { 0 } {
+            0o120_000 => Kind::Link,
+            _ if self.name.ends_with('/') => Kind::Directory,
+            0 | 0o100_000 => Kind::File,
+            0o040_000 => Kind::Directory,
+            _ => Kind::Special,
+        }
+    }
+
+    /// The permission bits, in archives made on Unix.
+    pub fn permissions(&self) -> Option<u32> {
+        (self.made_by_unix && self.mode != 0).then_some(self.mode & 0o7777)
+    }
+
+    fn refuse_special(&self) -> Result<(), ZipError> {
+        match self.kind() {
+            Kind::File | Kind::Directory => Ok(()),
+            Kind::Link => Err(self.error("is a symbolic link")),
+            Kind::Special => Err(self.error("is a device or a pipe")),
+        }
+    }
+
     /// Whether and how the member can be read.
     pub fn method(&self) -> Result<Method, ZipError> {
         if self.flags & 0x2041 != 0 {
@@ -315,15 +360,9 @@ pub fn unpack(entry: &Listed, bytes: &[u8], limit: u64) -> Result<Vec<u8>, ZipEr
     if whole { Ok(plain) } else { Err(damaged()) }
 }
 
-/// Compares an entry with the local header before its member.
-fn locate(file: &mut (impl Read + Seek), entry: &Listed, directory: u64) -> Result<Located, ZipError> {
+/// Compares an entry with the local header before its member; `directory` is where the central directory begins.
+pub fn locate(file: &mut (impl Read + Seek), entry: &Listed, directory: u64) -> Result<Located, ZipError> {
     let method = entry.method()?;
-    // Bits 12 to 15 of the mode: what kind of file.
-    let kind = entry.mode & 0o170_000;
-    if entry.made_by_unix && kind != 0 && kind != 0o100_000 && kind != 0o040_000 {
-        let what = if kind == 0o120_000 { "is a symbolic link" } else { "is a device or a pipe" };
-        return Err(entry.error(what));
-    }
     if entry.header_offset.saturating_add(30) > directory {
         return Err(entry.error("begins outside the file"));
     }

@@ -9,6 +9,7 @@ use sha2::Digest as _;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::directory::{self, Located, Method, ZipError};
+use crate::audit::facts::{Content, Look};
 use crate::model::digest::{seal, unseal};
 use crate::model::tag::unescape_version;
 use crate::model::{PackageName, Sha256, WheelName};
@@ -96,6 +97,14 @@ const CHUNK: usize = 128 << 10;
 
 /// Reads a wheel from end to end and accepts it, or says why not.
 pub fn index(file: &mut (impl Read + Seek), name: &WheelName) -> Result<WheelIndex, WheelError> {
+    index_and_facts(file, name).map(|(index, _)| index)
+}
+
+/// The same, and what each member is, in the order of the index's members.
+pub fn index_and_facts(
+    file: &mut (impl Read + Seek),
+    name: &WheelName,
+) -> Result<(WheelIndex, Vec<Content>), WheelError> {
     let wheel_bytes = file.seek(SeekFrom::End(0)).map_err(ZipError::Read)?;
     let located = directory::read(file)?;
     if located.iter().map(|member| member.size).fold(0u64, u64::saturating_add) > LARGEST_UNPACKED {
@@ -104,6 +113,7 @@ pub fn index(file: &mut (impl Read + Seek), name: &WheelName) -> Result<WheelInd
     let dist_info = dist_info(&located, name)?;
     let mut reader = MemberReader::new();
     let mut members = Vec::with_capacity(located.len());
+    let mut facts = Vec::with_capacity(located.len());
     let mut texts = BTreeMap::new();
     let mut texts_bytes = 0;
     let (mut metadata, mut wheel, mut entry_points) = (None, None, None);
@@ -123,12 +133,15 @@ pub fn index(file: &mut (impl Read + Seek), name: &WheelName) -> Result<WheelInd
             });
         }
         let mut text = Vec::new();
+        let mut look = Look::new(&member.name);
         let (sha256, check) = reader.read(file, &member, |chunk| {
             if wanted {
                 text.extend_from_slice(chunk);
             }
+            look.take(chunk);
             Ok(())
         })?;
+        facts.push(look.content());
         match slot {
             Some(slot) => *slot = Some(String::from_utf8_lossy(&text).into_owned()),
             None if wanted && (text.starts_with(b"#!python") || is_short_init(&member)) => {
@@ -161,7 +174,8 @@ pub fn index(file: &mut (impl Read + Seek), name: &WheelName) -> Result<WheelInd
         return Err(not_a_wheel(format!("Wheel-Version is `{version}`; layerwise reads 1.x")));
     }
     let root_is_purelib = field(&wheel, "Root-Is-Purelib").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    Ok(WheelIndex { wheel_bytes, members, dist_info, metadata, root_is_purelib, entry_points, texts })
+    let index = WheelIndex { wheel_bytes, members, dist_info, metadata, root_is_purelib, entry_points, texts };
+    Ok((index, facts))
 }
 
 /// Writes the unpacked bytes of one member, compared with its CRC-32 and size.
@@ -228,19 +242,19 @@ fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// Reads members, with buffers that live from one to the next.
-struct MemberReader {
+pub(crate) struct MemberReader {
     packed: Vec<u8>,
     plain: Vec<u8>,
     inflate: Decompress,
 }
 
 impl MemberReader {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { packed: vec![0; CHUNK], plain: vec![0; CHUNK], inflate: Decompress::new(false) }
     }
 
     /// Hands the unpacked bytes to `sink`; returns their SHA-256 and the xxh3 of the bytes in the archive.
-    fn read(
+    pub(crate) fn read(
         &mut self,
         file: &mut (impl Read + Seek),
         member: &Located,

@@ -6,4 +6,5 @@ pub mod directory;
 mod index;
 
 pub use directory::{Method, ZipError};
-pub use index::{Member, WheelError, WheelIndex, extract, extract_located, index};
+pub(crate) use index::MemberReader;
+pub use index::{Member, WheelError, WheelIndex, extract, extract_located, index, index_and_facts};

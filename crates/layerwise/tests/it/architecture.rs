@@ -9,16 +9,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("event", &[]),
     ("model", &[]),
-    ("config", &["assemble", "error", "model"]),
+    ("config", &["assemble", "audit", "error", "model"]),
     ("input", &["error", "model"]),
     ("sdist", &["error", "model", "wheel"]),
-    ("wheel", &["error", "model"]),
-    ("io", &["error", "event", "input", "model", "wheel"]),
     ("resolve", &["error", "event", "input", "io", "model", "sdist", "wheel"]),
     ("compile", &["error", "event", "input", "io", "model", "resolve", "sdist", "wheel"]),
+    ("audit", &["error", "model"]),
+    ("wheel", &["audit", "error", "model"]),
+    ("artifact", &["audit", "error", "model", "wheel"]),
+    ("io", &["audit", "error", "event", "input", "model", "wheel"]),
     ("fetch", &["error", "io", "model"]),
     ("assemble", &["error", "model", "wheel"]),
     ("pack", &["error", "model", "wheel"]),
+    ("prove", &["error", "model"]),
 ];
 
 struct Paths(Vec<String>);

@@ -1,3 +1,4 @@
 //! Tests of the library as a whole; one binary.
 
 mod architecture;
+mod elf;
