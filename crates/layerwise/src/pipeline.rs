@@ -429,11 +429,11 @@ async fn build_sources(job: &Job, lock: &Lock, io: &Arc<Io>) -> Result<Vec<Cache
     let work = Work { target: job.target, indexes: &job.inputs.indexes, policy: &job.inputs.compile, io };
     let mut wheels = Vec::new();
     for pin in &lock.sources {
-        let wheel = match compile::cached(pin, &work)? {
+        let wheel = match compile::cached(pin, &job.inputs.dir, &work)? {
             Some(wheel) => wheel,
             None => {
                 let fresh = compile::build(pin, &job.inputs.dir, &work).await?;
-                judge(&fresh, job.target)?;
+                judge(&fresh, job)?;
                 compile::keep(&fresh, io)?
             }
         };
@@ -443,8 +443,20 @@ async fn build_sources(job: &Job, lock: &Lock, io: &Arc<Io>) -> Result<Vec<Cache
 }
 
 /// The gate: a wheel built here enters the cache only when this has nothing against it.
-fn judge(fresh: &Fresh, target: Target) -> Result<(), CompileError> {
-    compile::plausible(fresh, target)
+fn judge(fresh: &Fresh, job: &Job) -> Result<(), Error> {
+    compile::plausible(fresh, job.target)?;
+    if !job.check {
+        return Ok(());
+    }
+    let artifact = artifact::read(&fresh.path, &fresh.facts.name.text, 1)?;
+    let subject = Subject { artifacts: vec![artifact.subject(Role::Layer)], ..Subject::default() };
+    let mut report = audit(&subject, job.target);
+    report.allow(&job.allow);
+    report.findings.retain(|finding| finding.severity == Severity::Error);
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Findings { name: fresh.facts.name.text.clone(), report: Box::new(report) })
 }
 
 /// How a build backend is asked for metadata.

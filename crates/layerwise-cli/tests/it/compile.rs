@@ -199,3 +199,29 @@ fn killed_while_building() {
     }
     assert!(files_below(&cli.cache().join("built-v1")).is_empty());
 }
+
+#[test]
+fn a_directory_and_a_file_of_this_machine_are_built() {
+    let Some((cli, _served)) = build(Index::new(), "./libs/common") else { return };
+    let common = sdist("common", "1.0").file("src/common.py", "x = 1\n").build();
+    let project = "[project]\nname='common'\nversion='1.0'\n\
+        [build-system]\nrequires=[]\nbuild-backend='backend'\nbackend-path=['.']\n";
+    let unpacked = cli.project().join("libs/common");
+    fs_err::create_dir_all(unpacked.join("src")).unwrap();
+    let archive = cli.project().join("libs").join(&common.filename);
+    fs_err::write(&archive, &common.bytes).unwrap();
+    for (path, text) in [("pyproject.toml", project), ("PKG-INFO", &common.metadata), ("src/common.py", "x = 2\n")] {
+        fs_err::write(unpacked.join(path), text).unwrap();
+    }
+    fs_err::write(unpacked.join("backend.py"), layerwise_testkit::BACKEND).unwrap();
+    drop(cli.run().success());
+    assert_eq!(content(&cli, "python/common.py"), "x = 2\n");
+    // Another content is another wheel.
+    fs_err::write(unpacked.join("src/common.py"), "x = 3\n").unwrap();
+    drop(cli.run().success());
+    assert_eq!(content(&cli, "python/common.py"), "x = 3\n");
+    let line = format!("build -p ./libs/{} --runtime python3.13 --name demo -o demo.zip", common.filename);
+    let cli = cli.args(super::words(&line));
+    drop(cli.run().success());
+    assert_eq!(content(&cli, "python/common.py"), "x = 1\n");
+}

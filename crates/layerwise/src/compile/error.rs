@@ -99,6 +99,15 @@ pub enum CompileError {
         /// What is wrong.
         what: String,
     },
+    /// A source directory.
+    #[error("failed to read the sources in `{}`", path.display())]
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// What it needs to be built cannot be had.
     #[error("failed to install what `{file}` needs to be built ({requires}): {said}")]
     Requirements {
@@ -183,6 +192,7 @@ impl Explain for CompileError {
             Self::Sdist(error) => error.kind(),
             Self::Cache(error) => error.kind(),
             Self::NotPure { .. } => Kind::Resolution,
+            Self::Directory { .. } => Kind::Input,
             Self::Provide { .. } | Self::Prepare { .. } | Self::NoShim => Kind::System,
             _ => Kind::Compile,
         }

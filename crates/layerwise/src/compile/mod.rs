@@ -32,6 +32,7 @@ mod run;
 mod rust;
 pub mod sandbox;
 pub mod shim;
+mod tree;
 mod wheel;
 pub mod why;
 mod zig;
@@ -126,11 +127,26 @@ fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>) -> String {
 ///
 /// # Errors
 /// Where the cache cannot be read.
-pub fn cached(pin: &SourcePin, work: &Work<'_>) -> Result<Option<CachedWheel>, CompileError> {
-    let Some(bytes) = work.io.cache.read(Bucket::Built, &key(pin.sha256, &pin.name, work))? else { return Ok(None) };
+pub fn cached(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Option<CachedWheel>, CompileError> {
+    let digest = identity(pin, dir)?;
+    let Some(bytes) = work.io.cache.read(Bucket::Built, &key(digest, &pin.name, work))? else { return Ok(None) };
     let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
     let Ok(name) = kept.wheel.parse() else { return Ok(None) };
     Ok(work.io.cached_wheel(&name, kept.sha256)?)
+}
+
+/// The digest of what a pin names; relative paths count from `dir`.
+fn identity(pin: &SourcePin, dir: &Path) -> Result<Sha256, CompileError> {
+    match (pin.sha256, &pin.source) {
+        (None, WheelSource::Path(path)) => {
+            tree::digest(&dir.join(path)).map_err(|source| CompileError::Directory { path: dir.join(path), source })
+        }
+        (digest, _) => digest.ok_or_else(|| CompileError::Odd {
+            file: pin.file.clone(),
+            what: "it has no sha256".to_owned(),
+            log: PathBuf::new(),
+        }),
+    }
 }
 
 /// Puts a wheel that was judged into the cache.
@@ -175,6 +191,10 @@ pub fn plausible(fresh: &Fresh, target: Target) -> Result<(), CompileError> {
 /// # Errors
 /// Why it cannot be built.
 pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Fresh, CompileError> {
+    let digest = identity(pin, dir)?;
+    if let (None, WheelSource::Path(path)) = (pin.sha256, &pin.source) {
+        return site_of(pin, &dir.join(path), digest, work).await;
+    }
     let url = match &pin.source {
         WheelSource::Url(url) => url.clone(),
         WheelSource::Path(path) => {
@@ -187,10 +207,18 @@ pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Fresh
             })?
         }
     };
-    let wanted = WantedSdist { file: &pin.file, url: &url, sha256: Some(pin.sha256), size: pin.size };
+    let wanted = WantedSdist { file: &pin.file, url: &url, sha256: Some(digest), size: pin.size };
     let (path, sha256) = work.io.sdist(wanted).await?;
-    let item = format!("{} {}", pin.name, pin.version);
-    let source = Source { file: &pin.file, path: &path, name: &pin.name, sha256, item: &item };
+    site_of(pin, &path, sha256, work).await
+}
+
+/// Builds what is at `path`, an archive or a directory.
+async fn site_of(pin: &SourcePin, path: &Path, sha256: Sha256, work: &Work<'_>) -> Result<Fresh, CompileError> {
+    let item = match pin.sha256 {
+        Some(_) => format!("{} {}", pin.name, pin.version),
+        None => pin.name.to_string(),
+    };
+    let source = Source { file: &pin.file, path, name: &pin.name, sha256, item: &item };
     let _turn = work.io.compiles.acquire().await.expect("the semaphore is never closed");
     work.io.emit(Event::Started { stage: Stage::Compile, item: &item, bytes: None });
     let built = wheel_of(&source, work).await;
@@ -313,7 +341,13 @@ impl<'a> Site<'a> {
         fs::write(&log, format!("{}\n", source.file)).map_err(prepare("the log"))?;
 
         let (archive, file, src) = (source.path.to_owned(), source.file.to_owned(), path.join("src"));
-        let unpacked = tokio::task::spawn_blocking(move || sdist::unpack(&archive, &file, &src)).await;
+        let unpacked = tokio::task::spawn_blocking(move || {
+            if archive.is_dir() {
+                return tree::copy(&archive, &src).map_err(|source| CompileError::Directory { path: archive, source });
+            }
+            Ok(sdist::unpack(&archive, &file, &src)?)
+        })
+        .await;
         unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let pyproject = fs::read_to_string(path.join("src/pyproject.toml")).ok();
         let system = BuildSystem::read(pyproject.as_deref());

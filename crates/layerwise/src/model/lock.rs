@@ -44,12 +44,12 @@ pub struct SourcePin {
     pub name: PackageName,
     /// Its version.
     pub version: Version,
-    /// The source distribution's file name, `name-1.0.tar.gz`.
+    /// The source distribution's file name, `name-1.0.tar.gz`; of a directory its path.
     pub file: String,
     /// Where it is.
     pub source: WheelSource,
-    /// Its digest.
-    pub sha256: Sha256,
+    /// Its digest; `None` for a directory on this machine, which counts as it is when it is built.
+    pub sha256: Option<Sha256>,
     /// Its size in bytes, where the index says so.
     pub size: Option<u64>,
 }

@@ -4,6 +4,7 @@
 //! seam. A lock that is the input is only selected from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use pep508_rs::VersionOrUrl;
@@ -267,7 +268,9 @@ async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>, prepare: Arc<Pre
             let answer = uv.export(io, project_dir, extras.iter(), groups.iter()).await?;
             let text = answer.pylock.ok_or_else(|| failed(&inputs.label, &answer.stderr))?;
             let selection = Selection::whole(&inputs.label, &tags, &inputs.compile);
-            pylock::parse(&text, &inputs.label)?.select(&selection)?
+            let mut lock = pylock::parse(&text, &inputs.label)?.select(&selection)?;
+            sources(&mut lock).for_each(|source| make_absolute(source, &answer.dir));
+            lock
         }
     };
     for source in sources(&mut lock) {
@@ -281,6 +284,20 @@ async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>, prepare: Arc<Pre
 fn sources(lock: &mut Lock) -> impl Iterator<Item = &mut WheelSource> {
     let wheels = lock.packages.iter_mut().map(|pin| &mut pin.source);
     wheels.chain(lock.sources.iter_mut().map(|pin| &mut pin.source))
+}
+
+/// A relative path counts from `dir`, which may be gone: so by its names alone.
+fn make_absolute(source: &mut WheelSource, dir: &Path) {
+    let WheelSource::Path(path) = source else { return };
+    let mut absolute = PathBuf::new();
+    for part in dir.join(&*path).components() {
+        match part {
+            Component::ParentDir => drop(absolute.pop()),
+            Component::CurDir => {}
+            other => absolute.push(other),
+        }
+    }
+    *path = absolute;
 }
 
 struct Work<'a> {
@@ -312,6 +329,7 @@ async fn choose(work: Work<'_>, io: &Arc<Io>) -> Result<Lock, ResolveError> {
     pylock.replace_urls(|url| server.real_file(&learnt, url), &learnt.digests);
     let selection = Selection::whole(&inputs.label, &tags, &inputs.compile);
     let mut lock = pylock.select(&selection)?;
+    sources(&mut lock).for_each(|source| make_absolute(source, &answer.dir));
     check_hashes(requirements, &lock)?;
     let choice = why::Choice {
         packages: &lock.packages,
@@ -410,9 +428,11 @@ fn check_hashes(requirements: &[Requirement], lock: &Lock) -> Result<(), Resolve
     }
     let hashed = requirements.iter().find(|requirement| !requirement.hashes.is_empty());
     let Some(hashed) = hashed else { return Ok(()) };
-    let wheels = lock.packages.iter().map(|pin| (&pin.name, &pin.wheel.text, pin.sha256, &pin.source));
+    let wheels = lock.packages.iter().map(|pin| (&pin.name, &pin.wheel.text, Some(pin.sha256), &pin.source));
     let sources = lock.sources.iter().map(|pin| (&pin.name, &pin.file, pin.sha256, &pin.source));
     for (name, file, sha256, source) in wheels.chain(sources) {
+        // A directory has none: it is the user's own.
+        let Some(sha256) = sha256 else { continue };
         let Some(lines) = by_name.get(&Some(name)) else {
             let all_named = !by_name.contains_key(&None) && requirements.iter().all(|one| one.origin.line > 0);
             if all_named {

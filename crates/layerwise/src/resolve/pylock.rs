@@ -326,9 +326,11 @@ impl Package {
         let Selection { label, tags, policy, .. } = *selection;
         let name = self.name;
         let invalid = |why: String| PylockError::Package { label: label.to_owned(), name: name.clone(), why };
-        let files: Vec<ListedFile> = match self.archive {
-            Some(archive) => vec![archive],
-            None => self.wheels,
+        let is_sdist = |file: &ListedFile| file.filename().is_some_and(|name| super::page::is_sdist(&name));
+        let (files, sdist): (Vec<ListedFile>, _) = match self.archive {
+            Some(archive) if is_sdist(&archive) => (Vec::new(), Some(archive)),
+            Some(archive) => (vec![archive], self.sdist),
+            None => (self.wheels, self.sdist),
         };
         let mut named: Vec<(WheelName, ListedFile)> = Vec::new();
         for file in files {
@@ -363,22 +365,31 @@ impl Package {
         // Without any wheel it may be pure Python: its build will show.
         if best.is_none()
             && (policy.allows(&name) || named.is_empty())
-            && let Some(sdist) = &self.sdist
+            && let Some(sdist) = &sdist
         {
             let file = sdist.filename().ok_or_else(|| invalid("its source distribution has no name".to_owned()))?;
             return Ok(Chosen::Source(SourcePin {
                 version: version(crate::sdist::version_of(&file))?,
                 source: source(sdist, "source distribution")?,
-                sha256: sha256(sdist, &file)?,
+                sha256: Some(sha256(sdist, &file)?),
                 size: sdist.size,
                 name: name.clone(),
                 file,
             }));
         }
+        if let Some(directory) = self.directory.filter(|_| named.is_empty()) {
+            return Ok(Chosen::Source(SourcePin {
+                version: version(Some(Version::new([0])))?,
+                file: slashes(&directory.path),
+                source: WheelSource::Path(directory.path),
+                sha256: None,
+                size: None,
+                name: name.clone(),
+            }));
+        }
         if named.is_empty() {
-            let what = match (self.directory, self.vcs) {
-                (Some(directory), _) => format!("the directory `{}`", directory.path.display()),
-                (_, Some(vcs)) => {
+            let what = match self.vcs {
+                Some(vcs) => {
                     let url = vcs.url.as_deref().and_then(|url| Url::parse(url).ok());
                     format!(
                         "{} {}",
@@ -403,7 +414,7 @@ impl Package {
                 version: self.version.unwrap_or_default(),
                 target: target.to_string(),
                 reason: release.reason(target),
-                compilable: self.sdist.is_some(),
+                compilable: sdist.is_some(),
             });
         };
         let (wheel, file) = named.swap_remove(at);
@@ -468,7 +479,12 @@ pub fn write(lock: &Lock, target: Target) -> String {
         (&pin.name, &pin.version, format!("wheels = [{listed}]"))
     });
     let sources = lock.sources.iter().map(|pin| {
-        (&pin.name, &pin.version, format!("sdist = {}", file(&pin.file, &pin.source, pin.size, pin.sha256)))
+        let listed = match (pin.sha256, &pin.source) {
+            (Some(sha256), source) => format!("sdist = {}", file(&pin.file, source, pin.size, sha256)),
+            (None, WheelSource::Path(path)) => format!("directory = {{ path = {} }}", quote(&slashes(path))),
+            (None, WheelSource::Url(url)) => format!("sdist = {{ url = {} }}", quote(url.as_str())),
+        };
+        (&pin.name, &pin.version, listed)
     });
     let mut packages: Vec<_> = wheels.chain(sources).collect();
     packages.sort_by_key(|(name, ..)| *name);
@@ -579,10 +595,7 @@ mod tests {
             "[[packages]]\nname='a'\nversion='1'\nsdist={url='https://h/a-1.tar.gz'}",
             "`pylock.toml`: a has no sha256 for a-1.tar.gz",
         );
-        check(
-            "[[packages]]\nname='a'\ndirectory={path='./x'}",
-            "a has to be built from the directory `./x`, which layerwise cannot do yet",
-        );
+        check("[[packages]]\nname='a'\ndirectory={path='./x'}", "./x 0");
         check(
             "[[packages]]\nname='a'\nversion='1'\nwheels=[{url='https://h/a-1-py3-none-any.whl', hashes={md5='x'}}]",
             "`pylock.toml`: a has no sha256 for a-1-py3-none-any.whl",
@@ -643,7 +656,7 @@ mod tests {
                 version: "1.0".parse().unwrap(),
                 file: "0-1.0.tar.gz".to_owned(),
                 source: WheelSource::Url("https://h/0-1.0.tar.gz".parse().unwrap()),
-                sha256: DIGEST.parse().unwrap(),
+                sha256: Some(DIGEST.parse().unwrap()),
                 size: None,
             }],
             notes: vec![Note::PassedOver {

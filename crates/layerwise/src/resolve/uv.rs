@@ -121,6 +121,8 @@ pub struct Answer {
     pub pylock: Option<String>,
     /// What it wrote to stderr.
     pub stderr: String,
+    /// The directory that relative paths in the lock count from; it is gone.
+    pub dir: PathBuf,
 }
 
 /// Versions to choose.
@@ -402,7 +404,8 @@ fn again(command: &tokio::process::Command) -> tokio::process::Command {
 fn answer(output: &std::process::Output, written: &Path) -> Result<Answer, UvError> {
     let pylock = output.status.success().then(|| fs::read_to_string(written)).transpose();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok(Answer { pylock: pylock.map_err(UvError::Exchange)?, stderr })
+    let dir = written.parent().map(Path::to_owned).unwrap_or_default();
+    Ok(Answer { pylock: pylock.map_err(UvError::Exchange)?, stderr, dir })
 }
 
 /// Whether a failure of uv has to do with the interpreter, not with the packages.
