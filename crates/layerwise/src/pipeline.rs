@@ -429,6 +429,13 @@ async fn build_sources(job: &Job, lock: &Lock, io: &Arc<Io>) -> Result<Vec<Cache
     let work = Work { target: job.target, indexes: &job.inputs.indexes, policy: &job.inputs.compile, io };
     let mut wheels = Vec::new();
     for pin in &lock.sources {
+        let known = compile::cached(pin, &job.inputs.dir, &work)?;
+        if let Some(wheel) = known {
+            wheels.push(wheel);
+            continue;
+        }
+        let _turn = io.compiles.acquire().await.expect("the semaphore is never closed");
+        // Another job may have built it meanwhile.
         let wheel = match compile::cached(pin, &job.inputs.dir, &work)? {
             Some(wheel) => wheel,
             None => {

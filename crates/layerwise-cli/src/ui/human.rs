@@ -603,7 +603,7 @@ pub(crate) mod tests {
         built.notes.push(Note::Prerelease { name: "x".parse().unwrap(), version: "1.0rc1".to_owned() });
         built.lock = LockUse::Stale;
         insta::assert_snapshot!(notes(&built).join("\n"), @r#"
-            tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12
+            tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12; `--compile tiktoken` builds 0.14.0 from source
             msgpack 1.0 is the pure-Python wheel, though it has compiled ones: its cp311 wheels are for macOS only
             x 1.0rc1 is a pre-release: no stable release fits
             the committed lock is of other inputs and was not used; `layerwise lock` renews it

@@ -340,13 +340,14 @@ mod tests {
                   "needs_s3": false,
                   "notes": [
                     {
+                      "compilable": true,
                       "fits_runtime": "python3.12",
                       "kind": "passed-over",
                       "name": "tiktoken",
                       "newest": "0.14.0",
                       "reason": "its cp311 wheels need glibc 2.28, python3.11 has 2.26",
                       "taken": "0.11.0",
-                      "text": "tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12"
+                      "text": "tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12; `--compile tiktoken` builds 0.14.0 from source"
                     }
                   ],
                   "ok": true,
@@ -365,6 +366,7 @@ mod tests {
                   "seconds": {
                     "assemble": 0.009,
                     "check": 0.003,
+                    "compile": 0.0,
                     "fetch": 1.2,
                     "pack": 0.07,
                     "resolve": 0.64

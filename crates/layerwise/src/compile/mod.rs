@@ -186,7 +186,7 @@ pub fn plausible(fresh: &Fresh, target: Target) -> Result<(), CompileError> {
     Tags::of(target).rank(&facts.name).map(drop).map_err(|_| refused(format!("`{}` does not fit {target}", facts.name)))
 }
 
-/// Builds the wheel of `pin`; relative paths count from `dir`.
+/// Builds the wheel of `pin`; relative paths count from `dir`. Whoever calls has a permit of `Io::compiles`.
 ///
 /// # Errors
 /// Why it cannot be built.
@@ -219,7 +219,6 @@ async fn site_of(pin: &SourcePin, path: &Path, sha256: Sha256, work: &Work<'_>) 
         None => pin.name.to_string(),
     };
     let source = Source { file: &pin.file, path, name: &pin.name, sha256, item: &item };
-    let _turn = work.io.compiles.acquire().await.expect("the semaphore is never closed");
     work.io.emit(Event::Started { stage: Stage::Compile, item: &item, bytes: None });
     let built = wheel_of(&source, work).await;
     work.io.emit(Event::Finished { stage: Stage::Compile, item: &item });
