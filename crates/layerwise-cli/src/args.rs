@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Cache(CacheCommand),
     /// List the Lambda runtimes layerwise knows
     Targets(TargetsArgs),
+    /// Look at what this machine has and lacks, what for, and how to get it
+    Doctor(DoctorArgs),
     /// Check the configuration, or print its JSON schema
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -296,6 +298,13 @@ pub(crate) enum CacheCommand {
     },
     /// Remove everything
     Clean,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -220,6 +220,19 @@ impl Environment {
         self.path("LAYERWISE_UV").map(|path| self.dir.join(path)).or_else(|| self.find_program("uv"))
     }
 
+    /// Where AWS credentials would come from; not what they are.
+    pub(crate) fn aws_credentials(&self) -> Option<String> {
+        for name in
+            ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+        {
+            if self.os(name).is_some() {
+                return Some(format!("the variable {name}"));
+            }
+        }
+        let files = ["credentials", "config"].map(|name| self.home().map(|home| home.join(".aws").join(name)));
+        files.into_iter().flatten().find(|path| path.is_file()).map(|path| path.display().to_string())
+    }
+
     /// What building from source uses.
     pub(crate) fn programs(&self) -> Programs {
         let rustc = self.path("RUSTC").map(|path| self.dir.join(path));

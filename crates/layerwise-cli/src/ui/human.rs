@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::commands::doctor::{Found, Health};
 use anstyle::{AnsiColor, Style};
 use layerwise::audit::{Finding, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
@@ -359,6 +360,23 @@ pub(crate) fn targets(runtimes: &[Runtime], today: &str, page: &Page) -> String 
         table.row(cells);
     }
     table.render("", |index, line| if index == 0 { page.dim(line) } else { line.to_owned() })
+}
+
+/// What a machine has and lacks, for `layerwise doctor`.
+pub(crate) fn doctor(found: &[Found], page: &Page) -> String {
+    let mut text = String::new();
+    for Found { thing, health, detail } in found {
+        let mark = match health {
+            Health::Here => page.green("here   "),
+            Health::Missing => page.yellow("missing"),
+            Health::Broken => page.red("broken "),
+        };
+        text += &format!("{mark}  {:<16}  {}\n", thing.name, clip(detail, 200));
+        if *health != Health::Here {
+            text += &format!("{:27}for {}\n{:27}{}\n", "", thing.what_for, "", page.dim(thing.get));
+        }
+    }
+    text
 }
 
 /// What each bucket of the cache holds, for `layerwise cache size`: name, files, bytes.

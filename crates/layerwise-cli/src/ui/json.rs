@@ -1,6 +1,7 @@
 //! Documents for programs: one on stdout, described in `docs/json.md`. Additions keep the version; anything else
 //! raises it.
 
+use crate::commands::doctor::{Found, Health};
 use layerwise::audit::{Finding, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
@@ -279,6 +280,27 @@ pub(crate) fn targets(runtimes: &[Runtime], today: &str) -> String {
         })
     });
     print(&json!({ "version": VERSION, "runtimes": runtimes.collect::<Vec<_>>() }))
+}
+
+/// The document of `doctor`.
+pub(crate) fn doctor(found: &[Found]) -> String {
+    let things: Vec<Value> = found
+        .iter()
+        .map(|found| {
+            json!({
+                "name": found.thing.name,
+                "status": match found.health {
+                    Health::Here => "here",
+                    Health::Missing => "missing",
+                    Health::Broken => "broken",
+                },
+                "detail": found.detail,
+                "what_for": found.thing.what_for,
+                "get": found.thing.get,
+            })
+        })
+        .collect();
+    print(&json!({ "version": VERSION, "things": things }))
 }
 
 /// The document of `cache size`.

@@ -137,7 +137,7 @@ fn python_speaks_for_the_target() {
 #[test]
 fn what_compiles_is_refused_until_it_is_allowed() {
     for call in ["cc -c a.c", "/usr/bin/cc -c a.c", "cargo build"] {
-        let calls = format!("subprocess.run({:?}, shell=True)", call);
+        let calls = format!("subprocess.run({call:?}, shell=True)");
         let Some((cli, _served)) = build(Index::new().sdist(hostile(&calls)), "hostile") else { return };
         let run = cli.run();
         if call.starts_with('/') && run.code == Some(0) {

@@ -366,14 +366,7 @@ impl<'a> Site<'a> {
             read_only.push(zig.dir);
         }
 
-        let mut spec = sandbox::Spec {
-            mount_point: path.join("root"),
-            dir: path.clone(),
-            read_only: Vec::new(),
-            covers: Vec::new(),
-            empty: Vec::new(),
-            cwd: "/".into(),
-        };
+        let mut spec = empty_spec(&path);
         let isolated = walls_stand(&exe, &spec).await;
         if let (Err(why), false) = (&isolated, refuses) {
             let text = format!("{} is built without isolation on this machine: {why}", source.item);
@@ -531,6 +524,38 @@ impl<'a> Site<'a> {
 
     fn not_pure(&self) -> CompileError {
         CompileError::NotPure { name: self.source.name.clone(), file: self.source.file.to_owned() }
+    }
+}
+
+/// Whether builds can be walled in on this machine, or why not; `exe` is layerwise itself.
+///
+/// # Errors
+/// Why not.
+pub fn isolation(exe: &Path) -> Result<(), String> {
+    let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+    for sub in ["root", "tmp", "hook"] {
+        fs::create_dir_all(dir.path().join(sub)).map_err(|error| error.to_string())?;
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(walls_stand(exe, &empty_spec(dir.path())))
+}
+
+/// The zig that was provided already, in the cache at `cache`.
+pub fn provided_zig(cache: &Path) -> Option<PathBuf> {
+    let host = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+    let dir = cache.join(Bucket::Toolchains.dir()).join(format!("zig-{}-{host}", zig::version()));
+    dir.join("zig").is_file().then_some(dir)
+}
+
+fn empty_spec(dir: &Path) -> sandbox::Spec {
+    sandbox::Spec {
+        mount_point: dir.join("root"),
+        dir: dir.to_owned(),
+        read_only: Vec::new(),
+        covers: Vec::new(),
+        empty: Vec::new(),
+        cwd: "/".into(),
     }
 }
 

@@ -299,6 +299,21 @@ impl Cache {
     }
 }
 
+/// How many bytes are free where `path` is, or would be; `None` where the system does not tell.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    #[cfg(target_os = "linux")]
+    {
+        let about = nix::sys::statvfs::statvfs(there).ok()?;
+        Some(about.blocks_available().saturating_mul(about.fragment_size()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = there;
+        None
+    }
+}
+
 fn remove_dir(path: PathBuf, removed: &mut Usage) -> Result<(), CacheError> {
     let about = usage(&path)?;
     gone(fs::remove_dir_all(&path)).map_err(|source| CacheError::Write { path, source })?;
