@@ -187,7 +187,20 @@ impl<'w, 'a> Native<'w, 'a> {
             self.add(Severity::Error, file, Problem::NativeMusl { library });
             return;
         }
+        if facts.kind == ElfKind::SharedOrPie && !facts.dynamic && facts.interpreter.is_none() && module.is_some() {
+            let severity = self.severity_of_use(file);
+            let what = "object file has no dynamic section".to_owned();
+            self.add(severity, file, Problem::NativeDamaged { what });
+            return;
+        }
         self.versions(file, facts);
+        let says = facts.versions.iter().any(|need| need.version == "GLIBC_ABI_DT_RELR");
+        if facts.relr && !says && self.world.target.runtime.glibc.1 < 36 {
+            // An older loader does not know these relocations and leaves them out.
+            let (version, library) = ("GLIBC_ABI_DT_RELR".to_owned(), "libc.so.6".to_owned());
+            let has = self.world.target.runtime.glibc.to_string();
+            self.add(Severity::Error, file, Problem::NativeGlibc { version, library, has });
+        }
         let all_known = self.libraries(file, facts);
         if all_known {
             self.symbols(file, facts);

@@ -172,6 +172,7 @@ fn symbol_versions() {
         let expected: Vec<String> = (!expected.is_empty()).then(|| found(expected)).into_iter().collect();
         check(case, &expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
+    check(layer(with_module(elf().relr().exports("PyInit_x").bytes())), &[&found("error native-glibc")]);
     // Only the highest of a family is told; a weak one does not count; of a bundled library the versions are its own.
     let many =
         elf().needs("libc.so.6").needs_version("libc.so.6", "GLIBC_2.28").needs_version("libc.so.6", "GLIBC_2.34");
