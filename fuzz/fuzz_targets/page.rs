@@ -12,7 +12,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(files) = page::parse(media, bytes, &base, &name) else { return };
     assert!(files.iter().all(|file| matches!(file.url.scheme(), "http" | "https")));
     let target = Target::new("python3.12", "x86_64", "2026-11-24").expect("a target");
-    let project = view::view(&name, files, &Tags::of(target));
+    let project = view::view(&name, files, &Tags::of(target), &view::Sources::default());
     for release in project.releases.values() {
         drop(release.reason(target));
         drop(release.later_runtime(target));

@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Cache(CacheCommand),
     /// List the Lambda runtimes layerwise knows
     Targets(TargetsArgs),
+    /// Look at what this machine has and lacks, what for, and how to get it
+    Doctor(DoctorArgs),
     /// Check the configuration, or print its JSON schema
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -116,6 +118,12 @@ pub(crate) struct InputArgs {
     /// The architecture, x86_64 (the default) or arm64 (repeatable) [env: LAYERWISE_ARCHITECTURE]
     #[arg(long = "arch", visible_alias = "architecture", value_name = "ARCHITECTURE", help_heading = "What it is for")]
     pub(crate) architectures: Vec<String>,
+    /// Compile this package from its source distribution where no wheel of it fits (repeatable)
+    #[arg(long = "compile", value_name = "NAME", help_heading = "What is compiled")]
+    pub(crate) compile: Vec<String>,
+    /// Compile whatever has no wheel that fits
+    #[arg(long, help_heading = "What is compiled")]
+    pub(crate) compile_all: bool,
     #[command(flatten)]
     pub(crate) indexes: IndexArgs,
     /// Print one JSON document on stdout instead of a summary
@@ -185,7 +193,7 @@ Examples:
 
 Without -r and -p the dependency file is found in DIR, the first of uv.lock, poetry.lock,
 Pipfile.lock, pylock.toml, pyproject.toml and requirements.txt.
-Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 9 findings, 70 bug.";
+Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 9 findings, 10 compile, 70 bug.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LayoutName {
@@ -290,6 +298,13 @@ pub(crate) enum CacheCommand {
     },
     /// Remove everything
     Clean,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

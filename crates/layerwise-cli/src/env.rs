@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use layerwise::input::{ConfigFile, InputError, Surroundings, project_config};
+use layerwise::io::Programs;
 
 /// The variables layerwise itself reads, and what for; `docs/environment.md` is made from this table.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
@@ -41,7 +42,9 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "Where Pythons for `check --run` are looked for besides PATH.",
     ),
     ("NETRC", "The netrc file, instead of `~/.netrc`."),
-    ("PATH", "Where `uv`, `keyring`, and Pythons and `qemu` for `check --run` are looked for."),
+    ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc` and `qemu` are looked for."),
+    ("RUSTC", "The Rust compiler for packages that are compiled, instead of the one on PATH."),
+    ("LAYERWISE_SHIM", "Set by layerwise itself for the compilers that builds call."),
     ("HOME, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS", "Where caches and configuration files are."),
     ("USERPROFILE, LOCALAPPDATA, APPDATA, ALLUSERSPROFILE, PATHEXT", "The same, on Windows."),
 ];
@@ -55,6 +58,8 @@ pub(crate) struct Environment {
     pub(crate) dir: PathBuf,
     /// The present.
     pub(crate) now: SystemTime,
+    /// This program.
+    program: Option<PathBuf>,
     /// Whether stdout is a terminal.
     pub(crate) stdout_is_terminal: bool,
     /// Whether stderr is a terminal.
@@ -68,6 +73,7 @@ impl Environment {
             arguments: std::env::args_os().collect(),
             variables: std::env::vars_os().collect(),
             dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+            program: std::env::current_exe().ok(),
             now: SystemTime::now(),
             stdout_is_terminal: std::io::stdout().is_terminal(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
@@ -80,11 +86,31 @@ impl Environment {
             arguments: Vec::new(),
             variables: variables.iter().map(|(key, value)| (key.into(), value.into())).collect(),
             dir: dir.to_owned(),
+            program: None,
             // 2026-11-24
             now: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_795_478_400),
             stdout_is_terminal: false,
             stderr_is_terminal: false,
         }
+    }
+
+    /// The part that layerwise plays for itself, where this process is one of those: a compiler's name, or the walls
+    /// around a build. Its exit code, and what to say.
+    pub(crate) fn part(&self) -> Option<(i32, Option<String>)> {
+        use layerwise::compile::{sandbox, shim};
+        let (argv0, args) = self.arguments.split_first()?;
+        if let (Some(config), Some(name)) = (self.path("LAYERWISE_SHIM"), shim::called_as(argv0))
+            && shim::role(name).is_some()
+        {
+            return Some(match shim::run(name, args, &config, &self.dir) {
+                Ok(ended) => ended,
+                Err(error) => (1, Some(format!("layerwise: {name}: {error}"))),
+            });
+        }
+        let (stage, rest) =
+            args.split_first().filter(|(first, _)| *first == sandbox::OUTER || *first == sandbox::INNER)?;
+        let run = sandbox::run(stage.to_str()?, rest, self.program.as_deref()?);
+        Some(run.map_or_else(|error| (125, Some(error.to_string())), |code| (code, None)))
     }
 
     pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> + use<> {
@@ -192,6 +218,33 @@ impl Environment {
     /// The `uv` to run.
     pub(crate) fn uv(&self) -> Option<PathBuf> {
         self.path("LAYERWISE_UV").map(|path| self.dir.join(path)).or_else(|| self.find_program("uv"))
+    }
+
+    /// Where AWS credentials would come from; not what they are.
+    pub(crate) fn aws_credentials(&self) -> Option<String> {
+        for name in
+            ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+        {
+            if self.os(name).is_some() {
+                return Some(format!("the variable {name}"));
+            }
+        }
+        let files = ["credentials", "config"].map(|name| self.home().map(|home| home.join(".aws").join(name)));
+        files.into_iter().flatten().find(|path| path.is_file()).map(|path| path.display().to_string())
+    }
+
+    /// What building from source uses.
+    pub(crate) fn programs(&self) -> Programs {
+        let rustc = self.path("RUSTC").map(|path| self.dir.join(path));
+        let path_rustc = self.find_program("rustc");
+        Programs {
+            layerwise: self.program.clone(),
+            pythons: (9..=15).map(|minor| (minor, self.pythons(&[minor]))).collect(),
+            cargo: self.find_program("cargo"),
+            path_rustc,
+            rustc,
+            jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
     }
 
     /// Where Pythons of these minor versions may be, and behind them any other: PATH, pyenv, uv.

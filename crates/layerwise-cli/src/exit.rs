@@ -17,7 +17,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Success,
         Self::Failed(Kind::Usage),
         Self::Failed(Kind::Input),
@@ -26,6 +26,7 @@ impl Code {
         Self::Failed(Kind::Integrity),
         Self::Failed(Kind::Limit),
         Self::Failed(Kind::System),
+        Self::Failed(Kind::Compile),
         Self::Failed(Kind::Findings),
         Self::Failed(Kind::Internal),
         Self::Interrupted,
@@ -43,6 +44,7 @@ impl Code {
             Self::Failed(Kind::Integrity) => 6,
             Self::Failed(Kind::Limit) => 7,
             Self::Failed(Kind::System) => 8,
+            Self::Failed(Kind::Compile) => 10,
             Self::Failed(Kind::Findings) => 9,
             Self::Failed(_) => 70,
             Self::Interrupted => 130,
@@ -61,6 +63,7 @@ impl Code {
             Self::Failed(Kind::Integrity) => "integrity",
             Self::Failed(Kind::Limit) => "limit",
             Self::Failed(Kind::System) => "system",
+            Self::Failed(Kind::Compile) => "compile",
             Self::Failed(Kind::Findings) => "findings",
             Self::Failed(_) => "internal",
             Self::Interrupted => "interrupted",
@@ -79,6 +82,7 @@ impl Code {
                 "Bytes are not what they should be: a hash, a zip, two wheels with different files at one path."
             }
             Self::Failed(Kind::Limit) => "The artifact is beyond Lambda's limits.",
+            Self::Failed(Kind::Compile) => "A wheel could not be built from its source.",
             Self::Failed(Kind::System) => "This machine failed: disk full, no permission, a program missing.",
             Self::Failed(Kind::Findings) => "The artifact would not work on Lambda; see [findings](findings.md).",
             Self::Failed(_) => "A bug of layerwise.",

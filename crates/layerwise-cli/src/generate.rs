@@ -2,18 +2,20 @@
 
 use std::path::Path;
 
+use crate::commands::doctor;
 use crate::exit::{self, Code};
 use crate::ui::error::Failure;
 use crate::ui::findings;
 use crate::{args, env};
 
 /// Their paths and texts.
-fn files() -> [(&'static str, String); 5] {
+fn files() -> [(&'static str, String); 6] {
     [
         ("docs/cli.md", command_reference()),
         ("docs/environment.md", env::documentation()),
         ("docs/exit-codes.md", exit::documentation()),
         ("docs/findings.md", findings::documentation()),
+        ("docs/machine.md", doctor::documentation()),
         ("schema/layerwise.schema.json", layerwise::config::schema()),
     ]
 }

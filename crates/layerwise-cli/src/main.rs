@@ -11,8 +11,14 @@ mod ui;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let environment = env::Environment::of_this_process();
+    if let Some((code, said)) = environment.part() {
+        if let Some(said) = said {
+            ui::to_stderr(&format!("{said}\n"));
+        }
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
+    }
     exit::guarded(|| {
-        let environment = env::Environment::of_this_process();
         let cli = match args::parse(environment.arguments()) {
             Ok(cli) => cli,
             Err(error) => return exit::Code::of_usage(&error),

@@ -10,6 +10,7 @@ use layerwise::config::{
 };
 use layerwise::error::{Explain, Kind};
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
+use layerwise::model::name::InvalidPackageName;
 use layerwise::model::target::TargetError;
 use layerwise::model::{Architecture, Runtime, Target};
 use layerwise::pipeline::{Candidate, Check, Running};
@@ -36,6 +37,8 @@ pub(crate) enum SettingsError {
     Target(#[from] TargetError),
     #[error(transparent)]
     Name(#[from] InvalidLayerName),
+    #[error(transparent)]
+    Package(#[from] InvalidPackageName),
     #[error("`--name` names one layer, but the configuration has {0}")]
     NameOfMany(usize),
     #[error("no runtime is named to check for")]
@@ -126,6 +129,9 @@ pub(crate) fn project(
         if !input.groups.is_empty() {
             layer.groups = input.groups.iter().cloned().collect();
         }
+        let names = input.compile.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>()?;
+        layer.compile.names.extend(names);
+        layer.compile.all |= input.compile_all;
         if let Some(build) = build {
             apply(build, layer, environment)?;
         }

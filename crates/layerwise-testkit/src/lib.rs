@@ -25,7 +25,7 @@ pub use cli::{Cli, Run};
 pub use elf::{ElfBuilder, ElfField, Machine, elf};
 pub use http::Request;
 pub use index::{Fault, FaultRule, Index, Served};
-pub use sdist::{Sdist, SdistBuilder, sdist};
+pub use sdist::{BACKEND, Sdist, SdistBuilder, sdist};
 pub use tools::{python, uv};
 pub use wheel::{Wheel, WheelBuilder, wheel};
 pub use zip::{Member, RawZip};

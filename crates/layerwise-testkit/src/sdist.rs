@@ -96,7 +96,8 @@ impl SdistBuilder {
 
 const PYPROJECT: &str = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
 
-const BACKEND: &str = r#"import email, pathlib, zipfile
+/// The kit's build backend: pure Python, without requirements. It makes a wheel of `PKG-INFO` and what is below `src/`.
+pub const BACKEND: &str = r#"import email, pathlib, zipfile
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     text = pathlib.Path("PKG-INFO").read_text()

@@ -16,6 +16,8 @@ pub enum Kind {
     Integrity,
     /// The artifact is beyond Lambda's limits.
     Limit,
+    /// A wheel could not be built from its source.
+    Compile,
     /// The artifact would not work on Lambda.
     Findings,
     /// This machine failed us: disk full, no permission, a program missing.

@@ -9,6 +9,8 @@ pub enum Stage {
     Resolve,
     /// Downloading wheels.
     Fetch,
+    /// Building wheels from source distributions.
+    Compile,
     /// Writing the artifact.
     Pack,
     /// Importing its modules.
@@ -36,6 +38,15 @@ pub enum Event<'a> {
         item: &'a str,
         /// How many more.
         bytes: u64,
+    },
+    /// The last line that a program which works on `item` wrote.
+    Line {
+        /// The part of the work.
+        stage: Stage,
+        /// What is worked on.
+        item: &'a str,
+        /// The line, without its end.
+        text: &'a str,
     },
     /// `item` is done, well or not.
     Finished {

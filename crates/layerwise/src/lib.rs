@@ -1,8 +1,8 @@
 //! layerwise: from a Python project to an AWS Lambda layer that is right for its runtime.
 //!
 //! ```text
-//!  input ──► resolve ──► Lock ──► fetch ──► wheels ──► assemble ──► Tree ──► audit ──► Report
-//!                                                                     └─────► pack ──► zip
+//!  input ──► resolve ──► Lock ──► fetch, compile ──► wheels ──► assemble ──► Tree ──► audit ──► Report
+//!                                                                              └─────► pack ──► zip
 //! ```
 //!
 //! Each stage is a function from values to values; [`pipeline`] is the only file that knows their order. The library
@@ -19,6 +19,7 @@ pub mod input;
 pub mod audit;
 
 pub mod io;
+pub mod sdist;
 pub mod wheel;
 
 pub mod artifact;
@@ -26,6 +27,8 @@ pub mod artifact;
 pub mod resolve;
 
 pub mod fetch;
+
+pub mod compile;
 
 pub mod assemble;
 

@@ -1,5 +1,5 @@
 //! The one file that knows the order of the stages:
-//! resolve → fetch → assemble → audit → pack, and for what others made: artifact → audit → prove.
+//! resolve → fetch → compile → assemble → audit → pack, and for what others made: artifact → audit → prove.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -13,6 +13,7 @@ use crate::artifact::{self, ArtifactError};
 use crate::assemble::{self, AssembleError, Assembled};
 use crate::audit::facts::Content as Facts;
 use crate::audit::{self, Allowance, Finding, Modified, Problem, Report, Role, Severity, Subject, audit, policy};
+use crate::compile::{self, CompileError, Fresh, Work};
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Events, Stage};
 use crate::fetch;
@@ -22,7 +23,7 @@ use crate::model::digest::{seal, unseal};
 use crate::model::{Content, Lock, Note, Runtime, Sha256, Target, limits};
 use crate::pack::{self, DeflatedCache, PackError, Packed, WheelFile};
 use crate::prove::{self, End, Guard, Proof, ProveError};
-use crate::resolve::{self, ResolveError};
+use crate::resolve::{self, Prepare, PreparedSdist, ResolveError, Unprepared};
 
 /// One artifact to make.
 #[derive(Debug, Clone)]
@@ -121,6 +122,8 @@ pub struct Timings {
     pub resolve: Duration,
     /// Getting wheels.
     pub fetch: Duration,
+    /// Building wheels from source distributions.
+    pub compile: Duration,
     /// Placing files.
     pub assemble: Duration,
     /// Looking whether it works.
@@ -153,6 +156,9 @@ pub enum Error {
     /// No wheels.
     #[error(transparent)]
     Fetch(#[from] WheelsError),
+    /// No wheel could be built.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// The wheels do not go together.
     #[error(transparent)]
     Assemble(#[from] AssembleError),
@@ -240,6 +246,7 @@ impl Explain for Error {
         match self {
             Self::Resolve(error) => error.kind(),
             Self::Fetch(error) => error.kind(),
+            Self::Compile(error) => error.kind(),
             Self::Assemble(error) => error.kind(),
             Self::Pack(error) => error.kind(),
             Self::Cache(error) => error.kind(),
@@ -257,6 +264,7 @@ impl Explain for Error {
         match self {
             Self::Resolve(error) => error.hints(),
             Self::Fetch(error) => error.hints(),
+            Self::Compile(error) => error.hints(),
             Self::Assemble(error) => error.hints(),
             Self::Pack(error) => error.hints(),
             Self::Cache(error) => error.hints(),
@@ -328,9 +336,8 @@ pub async fn plan(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<(Lock, 
     let is_lock = matches!(inputs.source, Source::Pylock { .. } | Source::UvLock { .. } | Source::Exact { .. });
     let stale = committed.is_some();
     if let Some(text) = committed {
-        let identity = resolve::identity(inputs, target);
         let label = path.display().to_string();
-        if let Some(lock) = resolve::from_lock_file(&text, &label, identity, target)? {
+        if let Some(lock) = resolve::from_lock_file(&text, &label, inputs, target)? {
             return Ok((lock, LockUse::Locked));
         }
     }
@@ -343,7 +350,7 @@ pub async fn plan(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<(Lock, 
         }
         _ => {}
     }
-    let lock = resolve::run(inputs, target, io).await?;
+    let lock = resolve::run(inputs, target, io, prepare(job, io)).await?;
     let lock_use = match (stale, is_lock) {
         (true, _) => LockUse::Stale,
         (false, true) => LockUse::Locked,
@@ -355,7 +362,7 @@ pub async fn plan(job: &Job, policy: LockPolicy, io: &Arc<Io>) -> Result<(Lock, 
 /// Chooses the versions anew and writes the lock for committing.
 pub async fn lock(job: &Job, io: &Arc<Io>) -> Result<Locked, Error> {
     io.http.know(&job.inputs.indexes);
-    let mut lock = resolve::run(&job.inputs, job.target, io).await?;
+    let mut lock = resolve::run(&job.inputs, job.target, io, prepare(job, io)).await?;
     let path = job.lock_file.clone();
     let dir = path.parent().unwrap_or(Path::new("."));
     lock.relative_to(&job.inputs.dir, dir);
@@ -367,7 +374,7 @@ pub async fn lock(job: &Job, io: &Arc<Io>) -> Result<Locked, Error> {
         aside.write_all(text.as_bytes()).map_err(failed)?;
         aside.persist(&path).map_err(|error| failed(error.error))?;
     }
-    Ok(Locked { path, target: job.target, packages: lock.packages.len(), notes: lock.notes, changed })
+    Ok(Locked { path, target: job.target, packages: lock.len(), notes: lock.notes, changed })
 }
 
 /// From a lock to a zip at `output`.
@@ -375,18 +382,29 @@ async fn make(job: &Job, lock: &Lock, output: &Path, io: &Arc<Io>) -> Result<Bui
     let mut lock = lock.clone();
     if job.exclude_runtime_packages {
         lock.packages.retain(|pin| !Runtime::sdk_packages().contains(&pin.name));
+        lock.sources.retain(|pin| !Runtime::sdk_packages().contains(&pin.name));
     }
     let mut timings = Timings::default();
     let mut rotten = BTreeSet::new();
     loop {
         let started = Instant::now();
-        let wheels = fetch::run(&lock, &job.inputs.dir, io).await?;
+        let mut wheels = fetch::run(&lock, &job.inputs.dir, io).await?;
         timings.fetch += started.elapsed();
+        let started = Instant::now();
+        let built = build_sources(job, &lock, io).await?;
+        if !lock.sources.is_empty() {
+            timings.compile += started.elapsed();
+        }
+        let built_sha256s: Vec<_> = built.iter().map(|wheel| (wheel.name.text.clone(), wheel.sha256)).collect();
+        if !built.is_empty() {
+            wheels.extend(built);
+            wheels.sort_by(|a, b| a.name.name.cmp(&b.name.name));
+        }
 
         let (job, output, io_here) = (job.clone(), output.to_owned(), Arc::clone(io));
         match blocking(move || assemble_and_pack(&job, &wheels, &output, &io_here)).await {
             Ok(mut built) => {
-                built.timings.fetch = timings.fetch;
+                (built.timings.fetch, built.timings.compile) = (timings.fetch, timings.compile);
                 built.notes = lock.notes;
                 return Ok(built);
             }
@@ -396,10 +414,73 @@ async fn make(job: &Job, lock: &Lock, output: &Path, io: &Arc<Io>) -> Result<Bui
                 for pin in lock.packages.iter().filter(|pin| pin.wheel.text == wheel) {
                     io.evict_wheel(pin.sha256)?;
                 }
+                // One that was built is built again.
+                for sha256 in built_sha256s.iter().filter(|(name, _)| *name == wheel).map(|(_, sha256)| *sha256) {
+                    io.evict_wheel(sha256)?;
+                }
             }
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The wheels of what the lock has only sources of: from the cache, else built, judged, and then cached.
+async fn build_sources(job: &Job, lock: &Lock, io: &Arc<Io>) -> Result<Vec<CachedWheel>, Error> {
+    let work = Work { target: job.target, indexes: &job.inputs.indexes, policy: &job.inputs.compile, io };
+    let mut wheels = Vec::new();
+    for pin in &lock.sources {
+        let known = compile::cached(pin, &job.inputs.dir, &work)?;
+        if let Some(wheel) = known {
+            wheels.push(wheel);
+            continue;
+        }
+        let _turn = io.compiles.acquire().await.expect("the semaphore is never closed");
+        // Another job may have built it meanwhile.
+        let wheel = match compile::cached(pin, &job.inputs.dir, &work)? {
+            Some(wheel) => wheel,
+            None => {
+                let fresh = compile::build(pin, &job.inputs.dir, &work).await?;
+                judge(&fresh, job)?;
+                compile::keep(&fresh, io)?
+            }
+        };
+        wheels.push(wheel);
+    }
+    Ok(wheels)
+}
+
+/// The gate: a wheel built here enters the cache only when this has nothing against it.
+fn judge(fresh: &Fresh, job: &Job) -> Result<(), Error> {
+    compile::plausible(fresh, job.target)?;
+    if !job.check {
+        return Ok(());
+    }
+    let artifact = artifact::read(&fresh.path, &fresh.facts.name.text, 1)?;
+    let subject = Subject { artifacts: vec![artifact.subject(Role::Layer)], ..Subject::default() };
+    let mut report = audit(&subject, job.target);
+    report.allow(&job.allow);
+    report.findings.retain(|finding| finding.severity == Severity::Error);
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Findings { name: fresh.facts.name.text.clone(), report: Box::new(report) })
+}
+
+/// How a build backend is asked for metadata.
+fn prepare(job: &Job, io: &Arc<Io>) -> Arc<Prepare> {
+    let (target, indexes, policy) = (job.target, job.inputs.indexes.clone(), job.inputs.compile.clone());
+    let io = Arc::clone(io);
+    Arc::new(move |wanted: PreparedSdist| {
+        let (indexes, policy, io) = (indexes.clone(), policy.clone(), Arc::clone(&io));
+        Box::pin(async move {
+            let work = Work { target, indexes: &indexes, policy: &policy, io: &io };
+            compile::metadata(&wanted.file, &wanted.path, &work).await.map_err(|error| Unprepared {
+                kind: error.kind(),
+                hints: error.hints(),
+                source: error.into(),
+            })
+        })
+    })
 }
 
 fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) -> Result<Built, Error> {

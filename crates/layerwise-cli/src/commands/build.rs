@@ -141,6 +141,7 @@ fn prepare(
         child_env: environment.for_children(),
         netrc: environment.netrc().map(|file| file.text),
         ca_files: environment.ca_files(),
+        programs: environment.programs(),
         keyring: environment.find_program("keyring"),
         concurrency: settings::concurrency(environment),
         http_timeout: settings::http_timeout(environment),
@@ -255,6 +256,7 @@ fn inputs(layer: &LayerSpec, dir: &Path, flags: &IndexOptions, context: &Context
         context.ui.detail(detail);
     }
     let mut inputs = found.inputs;
+    inputs.compile = layer.compile.clone();
     inputs.indexes = layered(flags.clone(), inputs.indexes, &environment.surroundings(&inputs.dir)?)?;
     Ok(inputs)
 }
@@ -267,6 +269,7 @@ mod tests {
     use layerwise::error::Kind;
     use layerwise::event::Silent;
     use layerwise::input::Source;
+    use layerwise::model::CompilePolicy;
 
     use super::*;
 
@@ -279,6 +282,7 @@ mod tests {
             child_env: Vec::new(),
             netrc: None,
             ca_files: Vec::new(),
+            programs: layerwise::io::Programs::default(),
             keyring: None,
             concurrency: 1,
             http_timeout: Duration::from_secs(1),
@@ -293,7 +297,13 @@ mod tests {
         let job = Job {
             name: name.to_owned(),
             target,
-            inputs: Inputs { dir: "/p".into(), label: "-p".to_owned(), source, indexes: IndexOptions::default() },
+            inputs: Inputs {
+                dir: "/p".into(),
+                label: "-p".to_owned(),
+                source,
+                indexes: IndexOptions::default(),
+                compile: CompilePolicy::default(),
+            },
             lock_file: "/p/pylock.toml".into(),
             assemble: layerwise::assemble::Options::default(),
             exclude_runtime_packages: false,

@@ -19,7 +19,7 @@ pub(super) fn run(args: &LockArgs, context: &Context<'_>) -> Result<Code, Failur
         if check {
             // Insisting fails, with the reason, unless the lock is there and matches.
             let (lock, _) = pipeline::plan(&job, LockPolicy::Insist, &io).await?;
-            let (path, packages) = (job.lock_file.clone(), lock.packages.len() as u64);
+            let (path, packages) = (job.lock_file.clone(), lock.len() as u64);
             return Ok(Done {
                 notes: Vec::new(),
                 json: json!({ "path": path, "packages": packages, "changed": false }),

@@ -5,6 +5,7 @@ mod cache;
 mod check;
 mod completions;
 mod config;
+pub(crate) mod doctor;
 mod lock;
 mod man;
 mod targets;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> Code {
         Command::Check(args) => check::run(&args, &context),
         Command::Lock(args) => lock::run(&args, &context),
         Command::Cache(command) => cache::run(&command, &context),
+        Command::Doctor(args) => doctor::run(&args, &context),
         Command::Targets(args) => targets::run(&args, &context),
         Command::Config(command) => config::run(&command, &context),
         Command::Completions { shell } => completions::run(shell, &context),

@@ -118,15 +118,8 @@ impl Reporter {
                 bars.add(ProgressBar::new(rest).with_style(line).with_message(short(item)))
             })
         } else {
-            let verb = match stage {
-                Stage::Provision => "get",
-                Stage::Resolve => "resolve",
-                Stage::Fetch => "fetch",
-                Stage::Pack => "pack",
-                Stage::Run => "import for",
-            };
             let bar = ProgressBar::new_spinner().with_style(style("  {spinner} {msg}"));
-            let bar = bars.add(bar.with_message(format!("{verb} {}", short(item))));
+            let bar = bars.add(bar.with_message(format!("{} {}", verb(stage), short(item))));
             bar.enable_steady_tick(Duration::from_millis(100));
             Some(bar)
         };
@@ -147,6 +140,16 @@ impl Reporter {
         if let Some(overall) = state.overall.as_ref().filter(|_| stage == Stage::Fetch) {
             overall.inc_length(unannounced);
             overall.inc(bytes);
+        }
+    }
+
+    fn line(&self, stage: Stage, item: &str, text: &str) {
+        if self.verbose && self.bars.is_none() {
+            super::to_stderr(&format!("{}\n", self.page.dim(&format!("  {item}: {}", short(text)))));
+        }
+        let state = self.state();
+        if let Some(bar) = state.items.get(&(stage, item.to_owned())).and_then(|found| found.bar.as_ref()) {
+            bar.set_message(format!("{} {}: {}", verb(stage), short(item), short(text)));
         }
     }
 
@@ -178,11 +181,23 @@ impl Events for Reporter {
         match event {
             Event::Started { stage, item, bytes } => self.started(stage, item, bytes),
             Event::Advanced { stage, item, bytes } => self.advanced(stage, item, bytes),
+            Event::Line { stage, item, text } => self.line(stage, item, text),
             Event::Finished { stage, item } => self.finished(stage, item),
             Event::Warning { text } => self.warned(text),
             Event::Detail { text } if self.verbose => self.say(&self.page.dim(text)),
             _ => {}
         }
+    }
+}
+
+const fn verb(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Provision => "get",
+        Stage::Resolve => "resolve",
+        Stage::Fetch => "fetch",
+        Stage::Compile => "compile",
+        Stage::Pack => "pack",
+        Stage::Run => "import for",
     }
 }
 
@@ -232,10 +247,11 @@ mod tests {
     #[test]
     fn every_stage_has_a_spinner_and_unknown_items_do_no_harm() {
         let reporter = hidden();
-        for stage in [Stage::Provision, Stage::Resolve, Stage::Pack, Stage::Run] {
+        for stage in [Stage::Provision, Stage::Resolve, Stage::Compile, Stage::Pack, Stage::Run] {
             reporter.emit(Event::Finished { stage, item: "never started" });
             reporter.emit(Event::Started { stage, item: "layer", bytes: None });
             reporter.emit(Event::Advanced { stage, item: "layer", bytes: u64::MAX });
+            reporter.emit(Event::Line { stage, item: "layer", text: "cc -c \u{1b}[2Ja.c" });
         }
         reporter.finish();
         assert!(reporter.state().items.is_empty());

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::commands::doctor::{Found, Health};
 use anstyle::{AnsiColor, Style};
 use layerwise::audit::{Finding, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
@@ -228,9 +229,15 @@ pub(crate) fn notes(built: &Built) -> Vec<String> {
 /// One surprising choice, as a sentence.
 pub(crate) fn note(note: &Note) -> String {
     match note {
-        Note::PassedOver { name, taken, newest, reason, fits_runtime } => {
+        Note::PassedOver { name, taken, newest, reason, fits_runtime, compilable } => {
             let available = fits_runtime.as_ref().map(|runtime| format!("; {newest} is available on {runtime}"));
-            format!("{name} {newest} skipped: {reason}; {taken} used{}", available.unwrap_or_default())
+            let compile = compilable.then(|| format!("; `--compile {name}` builds {newest} from source"));
+            let ways = [available, compile].into_iter().flatten().collect::<String>();
+            format!("{name} {newest} skipped: {reason}; {taken} used{ways}")
+        }
+        Note::FromSource { name, version, reason, nearest_wheel } => {
+            let nearest = nearest_wheel.as_ref().map(|nearest| format!("; {nearest} has a wheel that fits"));
+            format!("{name} {version} is built from source: {reason}{}", nearest.unwrap_or_default())
         }
         Note::PureFallback { name, version, reason } => {
             format!("{name} {version} is the pure-Python wheel, though it has compiled ones: {reason}")
@@ -305,11 +312,13 @@ fn timings(built: &Built) -> String {
     let parts = [
         ("resolve", timings.resolve),
         ("fetch", timings.fetch),
+        ("compile", timings.compile),
         ("assemble", timings.assemble),
         ("check", timings.audit),
         ("pack", timings.pack),
     ];
-    let named: Vec<String> = parts.iter().map(|(name, time)| format!("{name} {}", seconds(*time))).collect();
+    let done = parts.iter().filter(|(name, time)| *name != "compile" || !time.is_zero());
+    let named: Vec<String> = done.map(|(name, time)| format!("{name} {}", seconds(*time))).collect();
     let total: Duration = parts.iter().map(|(_, time)| *time).sum();
     format!("{}: {}", seconds(total), named.join(", "))
 }
@@ -353,6 +362,23 @@ pub(crate) fn targets(runtimes: &[Runtime], today: &str, page: &Page) -> String 
     table.render("", |index, line| if index == 0 { page.dim(line) } else { line.to_owned() })
 }
 
+/// What a machine has and lacks, for `layerwise doctor`.
+pub(crate) fn doctor(found: &[Found], page: &Page) -> String {
+    let mut text = String::new();
+    for Found { thing, health, detail } in found {
+        let mark = match health {
+            Health::Here => page.green("here   "),
+            Health::Missing => page.yellow("missing"),
+            Health::Broken => page.red("broken "),
+        };
+        text += &format!("{mark}  {:<16}  {}\n", thing.name, clip(detail, 200));
+        if *health != Health::Here {
+            text += &format!("{:27}for {}\n{:27}{}\n", "", thing.what_for, "", page.dim(thing.get));
+        }
+    }
+    text
+}
+
 /// What each bucket of the cache holds, for `layerwise cache size`: name, files, bytes.
 pub(crate) fn cache(buckets: &[(&str, u64, u64)]) -> String {
     let mut table = Table::new(&[Align::Left, Align::Right, Align::Right]);
@@ -367,12 +393,16 @@ pub(crate) fn cache(buckets: &[(&str, u64, u64)]) -> String {
 /// A resolution without an artifact, for `build --dry-run`.
 pub(crate) fn planned(layer: &str, target: &Target, lock: &Lock, page: &Page) -> String {
     let mut table = Table::new(&[Align::Left, Align::Left, Align::Right]);
-    for pin in &lock.packages {
-        let bytes = pin.size.map(size).unwrap_or_default();
-        table.row(vec![pin.name.to_string(), pin.version.to_string(), bytes]);
+    let wheels = lock.packages.iter().map(|pin| (&pin.name, &pin.version, pin.size, ""));
+    let sources = lock.sources.iter().map(|pin| (&pin.name, &pin.version, pin.size, "  from source"));
+    let mut packages: Vec<_> = wheels.chain(sources).collect();
+    packages.sort_by_key(|(name, ..)| *name);
+    for (name, version, bytes, how) in packages {
+        let bytes = bytes.map(size).unwrap_or_default();
+        table.row(vec![name.to_string(), version.to_string(), format!("{bytes}{how}")]);
     }
     let table = table.render("  ", |_, line| line.to_owned());
-    let count = counted(lock.packages.len() as u64, "package");
+    let count = counted(lock.len() as u64, "package");
     format!("{} for {}: {count}\n\n{table}", page.bold(layer), page.bold(&target.to_string()))
 }
 
@@ -510,12 +540,14 @@ pub(crate) mod tests {
                 newest: "0.14.0".to_owned(),
                 reason: "its cp311 wheels need glibc 2.28, python3.11 has 2.26".to_owned(),
                 fits_runtime: Some("python3.12".to_owned()),
+                compilable: true,
             }],
             lock: LockUse::Resolved,
             report: None,
             timings: Timings {
                 resolve: Duration::from_millis(640),
                 fetch: Duration::from_millis(1200),
+                compile: Duration::ZERO,
                 assemble: Duration::from_millis(9),
                 audit: Duration::from_millis(3),
                 pack: Duration::from_millis(70),
@@ -589,7 +621,7 @@ pub(crate) mod tests {
         built.notes.push(Note::Prerelease { name: "x".parse().unwrap(), version: "1.0rc1".to_owned() });
         built.lock = LockUse::Stale;
         insta::assert_snapshot!(notes(&built).join("\n"), @r#"
-            tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12
+            tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12; `--compile tiktoken` builds 0.14.0 from source
             msgpack 1.0 is the pure-Python wheel, though it has compiled ones: its cp311 wheels are for macOS only
             x 1.0rc1 is a pre-release: no stable release fits
             the committed lock is of other inputs and was not used; `layerwise lock` renews it

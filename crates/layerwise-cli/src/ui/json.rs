@@ -1,6 +1,7 @@
 //! Documents for programs: one on stdout, described in `docs/json.md`. Additions keep the version; anything else
 //! raises it.
 
+use crate::commands::doctor::{Found, Health};
 use layerwise::audit::{Finding, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
@@ -107,6 +108,7 @@ pub(crate) fn built(built: &Built) -> Value {
         "seconds": {
             "resolve": timings.resolve.as_secs_f64(),
             "fetch": timings.fetch.as_secs_f64(),
+            "compile": timings.compile.as_secs_f64(),
             "assemble": timings.assemble.as_secs_f64(),
             "check": timings.audit.as_secs_f64(),
             "pack": timings.pack.as_secs_f64(),
@@ -220,9 +222,20 @@ pub(crate) fn planned(lock: &Lock, from: LockUse) -> Value {
             "wheel_bytes": pin.size,
         })
     });
+    let sources = lock.sources.iter().map(|pin| {
+        json!({
+            "name": pin.name,
+            "version": pin.version.to_string(),
+            "sdist": pin.file,
+            "sha256": pin.sha256,
+            "sdist_bytes": pin.size,
+        })
+    });
+    let mut packages: Vec<Value> = packages.chain(sources).collect();
+    packages.sort_by_key(|package| package["name"].as_str().unwrap_or_default().to_owned());
     json!({
         "dry_run": true,
-        "packages": packages.collect::<Vec<_>>(),
+        "packages": packages,
         "notes": notes(&lock.notes),
         "lock": lock_use(from),
     })
@@ -267,6 +280,27 @@ pub(crate) fn targets(runtimes: &[Runtime], today: &str) -> String {
         })
     });
     print(&json!({ "version": VERSION, "runtimes": runtimes.collect::<Vec<_>>() }))
+}
+
+/// The document of `doctor`.
+pub(crate) fn doctor(found: &[Found]) -> String {
+    let things: Vec<Value> = found
+        .iter()
+        .map(|found| {
+            json!({
+                "name": found.thing.name,
+                "status": match found.health {
+                    Health::Here => "here",
+                    Health::Missing => "missing",
+                    Health::Broken => "broken",
+                },
+                "detail": found.detail,
+                "what_for": found.thing.what_for,
+                "get": found.thing.get,
+            })
+        })
+        .collect();
+    print(&json!({ "version": VERSION, "things": things }))
 }
 
 /// The document of `cache size`.
@@ -328,13 +362,14 @@ mod tests {
                   "needs_s3": false,
                   "notes": [
                     {
+                      "compilable": true,
                       "fits_runtime": "python3.12",
                       "kind": "passed-over",
                       "name": "tiktoken",
                       "newest": "0.14.0",
                       "reason": "its cp311 wheels need glibc 2.28, python3.11 has 2.26",
                       "taken": "0.11.0",
-                      "text": "tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12"
+                      "text": "tiktoken 0.14.0 skipped: its cp311 wheels need glibc 2.28, python3.11 has 2.26; 0.11.0 used; 0.14.0 is available on python3.12; `--compile tiktoken` builds 0.14.0 from source"
                     }
                   ],
                   "ok": true,
@@ -353,6 +388,7 @@ mod tests {
                   "seconds": {
                     "assemble": 0.009,
                     "check": 0.003,
+                    "compile": 0.0,
                     "fetch": 1.2,
                     "pack": 0.07,
                     "resolve": 0.64

@@ -412,3 +412,23 @@ fn nothing_to_build() {
     let run = alone("build -r nowhere.txt --runtime python3.13").run();
     assert!(run.code != Some(0) && run.stderr.contains("nowhere.txt"), "{run}");
 }
+
+#[test]
+fn doctor_on_a_machine_with_nothing() {
+    let cli = Cli::new(env!("CARGO_BIN_EXE_layerwise")).without_uv().args(["doctor", "--json"]);
+    let document = json(&cli.run().success());
+    let status = |name: &str| {
+        let things = document["things"].as_array().unwrap();
+        things.iter().find(|thing| thing["name"] == name).unwrap()["status"].as_str().unwrap().to_owned()
+    };
+    for name in
+        ["uv", "zig", "python", "cargo", "rust for arm64", "qemu", "docker or podman", "AWS credentials", "terraform"]
+    {
+        assert_eq!(status(name), "missing", "{name}");
+    }
+    assert_eq!(status("cache"), "here");
+    // A cache that cannot be made: nothing else works either.
+    let broken = cli.env("LAYERWISE_CACHE_DIR", "/dev/null/cache").args(["doctor"]).run().failure(8);
+    assert!(broken.stdout.contains("broken   cache"), "{broken}");
+    assert!(broken.stdout.contains("set LAYERWISE_CACHE_DIR"), "{broken}");
+}

@@ -6,6 +6,7 @@ mod archive;
 mod bytes;
 mod check;
 mod cli;
+mod compile;
 mod crash;
 mod fetch;
 mod lock;

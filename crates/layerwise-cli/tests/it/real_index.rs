@@ -98,3 +98,42 @@ fn unpack(zip: &Path, to: &Path) {
         fs_err::write(path, &member.content).unwrap();
     }
 }
+
+/// A C extension for both architectures, by the provided compiler. (The compiler is 90 MB: with `LAYERWISE_SLOW_TESTS`.)
+#[test]
+#[cfg(target_os = "linux")]
+fn a_package_is_compiled_for_both_architectures() {
+    const TEST: &str = "a_package_is_compiled_for_both_architectures";
+    if std::env::var_os("LAYERWISE_SLOW_TESTS").is_none() {
+        return skipped(TEST, "LAYERWISE_SLOW_TESTS is not set");
+    }
+    let Some(python) = layerwise_testkit::python(11) else { return skipped(TEST, "there is no Python 3.11") };
+    let Some(cli) = real(TEST) else { return };
+    let lock = "lock-version = '1.0'\ncreated-by = 'test'\n[[packages]]\nname = 'markupsafe'\nversion = '3.0.4'\n\
+        sdist = { url = 'https://files.pythonhosted.org/packages/38/9b/e422a865e1d5d57d0e509b4e0bf1c1a70a7f6382c29a5aa428df994c8bc8/markupsafe-3.0.4.tar.gz', hashes = { sha256 = '2e9ad7dd851bf45fab9f75cbff4cb493fee9979e8d8c7c9c3ee119022518edd6' } }\n";
+    let cli = cli.file("pylock.toml", lock).path(python.parent().unwrap()).timeout(Duration::from_secs(600)).args([
+        "build",
+        "-r",
+        "pylock.toml",
+        "--name",
+        "m",
+        "--compile",
+        "markupsafe",
+        "--runtime",
+        "python3.11",
+        "--arch",
+        "x86_64",
+        "--arch",
+        "arm64",
+        "--json",
+    ]);
+    let document = super::json(&cli.run().success());
+    let wheels: Vec<&str> = (0..2).map(|at| document["layers"][at]["packages"][0]["wheel"].as_str().unwrap()).collect();
+    assert_eq!(
+        wheels,
+        [
+            "markupsafe-3.0.4-cp311-cp311-manylinux_2_14_x86_64.whl",
+            "markupsafe-3.0.4-cp311-cp311-manylinux_2_17_aarch64.whl"
+        ]
+    );
+}

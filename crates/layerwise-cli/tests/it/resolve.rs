@@ -18,7 +18,8 @@ fn check(index: Index, line: &str, expected: &str) {
             let list = layer[key].as_array().cloned().unwrap_or_default();
             list.iter().map(|one| one[field].as_str().unwrap_or("?").to_owned()).collect::<Vec<_>>()
         };
-        lines.extend(texts("packages", "wheel"));
+        let packages = texts("packages", "wheel").into_iter().zip(texts("packages", "sdist"));
+        lines.extend(packages.map(|(wheel, sdist)| if wheel == "?" { sdist } else { wheel }));
         lines.extend(texts("notes", "text").iter().map(|text| format!("note: {text}")));
     }
     if run.code != Some(0) {
@@ -155,23 +156,66 @@ fn only_an_sdist() {
         index(),
         "-p a --runtime python3.13",
         "a-1.0-py3-none-any.whl
-            note: a 2.0 skipped: it has no wheels, only a source distribution; 1.0 used",
+            note: a 2.0 skipped: it has no wheels, only a source distribution; 1.0 used; `--compile a` builds 2.0 from source",
     );
-    let served = Index::new().sdist(sdist("slow", "2.0").build()).serve();
-    insta::assert_snapshot!(build(&served, "slow\n", "python3.13"), @r###"
-        exit: 4
-        ----- stdout -----
+    // It may be pure Python. An exact version has no other way, and what may be compiled needs none.
+    let slow = || Index::new().sdist(sdist("slow", "2.0").requires("a<2").build()).wheel(wheel("a", "1.0").build());
+    let note = "note: slow 2.0 is built from source: it has no wheels, only a source distribution";
+    check(slow(), "-p slow --runtime python3.13", &format!("a-1.0-py3-none-any.whl\nslow-2.0.tar.gz\n{note}"));
+    let note =
+        "note: a 2.0 is built from source: it has no wheels, only a source distribution; 1.0 has a wheel that fits";
+    check(index(), "-p a==2.0 --runtime python3.13", &format!("a-2.0.tar.gz\n{note}"));
+    check(index(), "-p a --compile a --runtime python3.13", &format!("a-2.0.tar.gz\n{note}"));
+    check(index(), "-p a --compile-all --runtime python3.13", &format!("a-2.0.tar.gz\n{note}"));
+    check(index(), "-p a<2 --compile a --runtime python3.13", "a-1.0-py3-none-any.whl");
+}
 
-        ----- stderr -----
-        error: no wheel of `slow` fits python3.13 x86_64: of its newest release 2.0, it has no wheels, only a source distribution
-        hint: look for another package, or a fork of it that publishes Linux wheels
-    "###);
+#[test]
+fn what_has_wheels_for_others_is_compiled_only_when_allowed() {
+    let index = || {
+        a(&["1.0 cp311-cp311-manylinux_2_17_x86_64", "2.0 cp311-cp311-manylinux_2_28_x86_64"])
+            .sdist(sdist("a", "2.0").build())
+            .sdist(sdist("a", "1.0").build())
+    };
+    let reason = "its cp311 wheels for x86_64 need glibc 2.28, python3.11 has 2.26";
+    let wheel = "a-1.0-cp311-cp311-manylinux_2_17_x86_64.whl";
+    let skipped = format!("{wheel}\nnote: a 2.0 skipped: {reason}; 1.0 used; `--compile a` builds 2.0 from source");
+    check(index(), "-p a --runtime python3.11", &skipped);
+    check(index(), "-p a --compile other --runtime python3.11", &skipped);
+    let built = format!("a-2.0.tar.gz\nnote: a 2.0 is built from source: {reason}; 1.0 has a wheel that fits");
+    check(index(), "-p a --compile a --runtime python3.11", &built);
+    // A wheel that fits is never compiled.
+    check(index(), "-p a<2 --compile a --runtime python3.11", wheel);
+}
+
+#[test]
+fn a_lock_names_the_source_distribution_and_is_used() {
+    let index = a(&["2.0 cp312-cp312-manylinux_2_28_x86_64"]).sdist(sdist("a", "2.0").build());
+    let served = index.serve();
+    let flags = "-r requirements.txt --runtime python3.11 --compile a";
+    let cli = layerwise(&served, &format!("lock {flags}")).file("requirements.txt", "a\n");
+    drop(cli.run().success());
+    let name = left_in(&cli).into_iter().find(|name| name.starts_with("pylock.")).unwrap();
+    let text = fs_err::read_to_string(cli.project().join(name)).unwrap();
+    assert!(text.contains("sdist = { name = \"a-2.0.tar.gz\", url = "), "{text}");
+    assert!(text.contains("kind = \"from-source\""), "{text}");
+    let locked = |flags: &str| {
+        ["build", "--locked", "--dry-run"].into_iter().chain(flags.split(' ')).map(String::from).collect::<Vec<_>>()
+    };
+    let cli = cli.args(locked(flags));
+    assert!(cli.run().success().stdout.contains("from source"));
+    // Without leave to compile the lock is of other inputs.
+    let cli = cli.args(locked("-r requirements.txt --runtime python3.11"));
+    drop(cli.run().failure(3));
 }
 
 #[test]
 fn an_sdist_deeper_down_is_named() {
-    let served =
-        Index::new().wheel(wheel("top", "1").requires("slow").build()).sdist(sdist("slow", "2.0").build()).serve();
+    let served = Index::new()
+        .wheel(wheel("top", "1").requires("slow").build())
+        .wheel(wheel("slow", "2.0").tags("cp39-cp39-win_amd64").build())
+        .sdist(sdist("slow", "2.0").build())
+        .serve();
     insta::assert_snapshot!(build(&served, "top\n", "python3.13"), @r###"
         exit: 4
         ----- stdout -----
@@ -182,7 +226,7 @@ fn an_sdist_deeper_down_is_named() {
             Because there are no versions of slow and all versions of top depend on slow, we can
             conclude that all versions of top cannot be used.
             And because you require top, we can conclude that your requirements are unsatisfiable.
-        hint: slow 2.0 does not fit python3.13 x86_64: it has no wheels, only a source distribution; no version of it has a wheel that fits
+        hint: slow 2.0 does not fit python3.13 x86_64: its wheels are for other systems than Linux; no version of it has a wheel that fits; `--compile slow` builds it from its source distribution
     "###);
 }
 

@@ -62,6 +62,11 @@ pub(super) struct Table {
     pub(super) exclude: Option<Vec<String>>,
     /// Leave out the AWS SDK packages that the runtime brings, as a whole.
     pub(super) exclude_runtime_packages: Option<bool>,
+    /// Packages that may be compiled from their source distribution where no wheel fits.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) compile: Option<Spanned<Vec<String>>>,
+    /// Compile whatever has no wheel that fits.
+    pub(super) compile_all: Option<bool>,
     /// Where the zip goes, relative to the project's directory; `{name}`, `{runtime}` and `{architecture}` are
     /// replaced. The default is `dist/{name}-{runtime}-{architecture}.zip`.
     #[schemars(with = "Option<String>")]

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use crate::assemble::{self, Layout};
 use crate::audit::allow::FilePattern;
 use crate::audit::{Allowance, Rule};
-use crate::model::{Architecture, Runtime, Target};
+use crate::model::{Architecture, CompilePolicy, Runtime, Target};
 
 mod error;
 mod file;
@@ -108,6 +108,8 @@ pub struct LayerSpec {
     pub assemble: assemble::Options,
     /// Leave out the AWS SDK packages that the runtime brings.
     pub exclude_runtime_packages: bool,
+    /// What may be compiled where no wheel fits.
+    pub compile: CompilePolicy,
     /// Where artifacts go.
     pub output: OutputTemplate,
     /// Findings of the check that are lived with.
@@ -339,6 +341,7 @@ impl Reader<'_> {
             architectures: vec![Architecture::X86_64],
             assemble: assemble::Options::default(),
             exclude_runtime_packages: false,
+            compile: CompilePolicy::default(),
             output: OutputTemplate::new(self.dir, OutputTemplate::DEFAULT)?,
             allow: Vec::new(),
         };
@@ -407,6 +410,15 @@ impl Reader<'_> {
         }
         if let Some(exclude) = table.exclude_runtime_packages {
             layer.exclude_runtime_packages = exclude;
+        }
+        if let Some(compile) = table.compile {
+            let names = compile.get_ref().iter().map(|name| name.parse()).collect::<Result<_, _>>();
+            layer.compile.names = names.map_err(|error: crate::model::name::InvalidPackageName| {
+                self.source.error(&compile.span(), error.to_string())
+            })?;
+        }
+        if let Some(all) = table.compile_all {
+            layer.compile.all = all;
         }
         if let Some(allow) = table.allow {
             layer.allow = allow.into_iter().map(|table| self.allowance(table)).collect::<Result<_, _>>()?;

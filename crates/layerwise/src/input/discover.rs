@@ -11,7 +11,7 @@ use super::pyproject::{self, Around, PyProject};
 use super::requirements;
 use super::text;
 use super::{IndexOptions, InputError, Inputs, Origin, Requirement, Source, Variables, Wanted, pipfile, poetry, shown};
-use crate::model::PackageName;
+use crate::model::{CompilePolicy, PackageName};
 
 /// What was found, and what the user should know about it.
 #[derive(Debug)]
@@ -162,7 +162,7 @@ fn from_file(dir: &Path, path: &Path, wanted: &Wanted, variables: Variables<'_>)
     // As seen from `dir`, so that nothing of this machine gets into a lock.
     let relative = at.strip_prefix(dir).unwrap_or(at);
     let found = |source, indexes| Found {
-        inputs: Inputs { dir: dir.to_owned(), label: file.clone(), source, indexes },
+        inputs: Inputs { dir: dir.to_owned(), label: file.clone(), source, indexes, compile: CompilePolicy::default() },
         warnings: Vec::new(),
         details: Vec::new(),
     };
@@ -242,7 +242,8 @@ fn open(
         });
     }
     let source = Source::Open { requirements: collected.requirements, constraints: collected.constraints };
-    let inputs = Inputs { dir: dir.to_owned(), label, source, indexes: collected.indexes };
+    let inputs =
+        Inputs { dir: dir.to_owned(), label, source, indexes: collected.indexes, compile: CompilePolicy::default() };
     Ok(Found { inputs, warnings: collected.warnings, details: collected.details })
 }
 

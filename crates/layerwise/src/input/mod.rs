@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use crate::model::{PackageName, Sha256};
+use crate::model::{CompilePolicy, PackageName, Sha256};
 
 pub use discover::{Found, discover, from_given, project_config};
 pub use error::InputError;
@@ -86,6 +86,8 @@ pub struct Inputs {
     pub source: Source,
     /// Index options that stand in the input files themselves.
     pub indexes: IndexOptions,
+    /// What may be compiled where no wheel fits.
+    pub compile: CompilePolicy,
 }
 
 /// How an input becomes a lock.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::error::{Explain, Kind};
 
@@ -18,6 +18,8 @@ use crate::error::{Explain, Kind};
 pub enum Bucket {
     /// Wheels as they came, and beside each its index (`<sha256>.whl`, `<sha256>.index`).
     Wheels,
+    /// Source distributions as they came, by their sha256.
+    Sdists,
     /// What the files of a wheel are, for the audit, by the wheel's sha256.
     Facts,
     /// `METADATA` of wheels that were only looked at, by the wheel's sha256.
@@ -30,23 +32,48 @@ pub enum Bucket {
     Tools,
     /// uv's own cache (checkouts, builds of local sources).
     Uv,
+    /// Compilers, each a directory that is whole or not there.
+    Toolchains,
+    /// Records of wheels that were built here (they themselves are among the wheels).
+    Built,
+    /// Directories of builds that are under way.
+    Builds,
+    /// What builds said.
+    Logs,
 }
 
 impl Bucket {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Wheels, Self::Facts, Self::Metadata, Self::Pages, Self::Deflated, Self::Tools, Self::Uv];
+    pub const ALL: [Self; 12] = [
+        Self::Wheels,
+        Self::Sdists,
+        Self::Facts,
+        Self::Metadata,
+        Self::Pages,
+        Self::Deflated,
+        Self::Tools,
+        Self::Uv,
+        Self::Toolchains,
+        Self::Built,
+        Self::Builds,
+        Self::Logs,
+    ];
 
     /// The directory's name, with the version of the format.
     pub const fn dir(self) -> &'static str {
         match self {
             Self::Wheels => "wheels-v1",
+            Self::Sdists => "sdists-v1",
             Self::Facts => "facts-v1",
             Self::Metadata => "metadata-v1",
             Self::Pages => "pages-v1",
             Self::Deflated => "deflated-v1",
             Self::Tools => "tools-v1",
             Self::Uv => "uv-v1",
+            Self::Toolchains => "toolchains-v1",
+            Self::Built => "built-v1",
+            Self::Builds => "builds-v1",
+            Self::Logs => "logs-v1",
         }
     }
 }
@@ -171,6 +198,53 @@ impl Cache {
         }
     }
 
+    /// A directory to work in, which goes away when dropped.
+    pub fn scratch(&self, bucket: Bucket) -> Result<TempDir, CacheError> {
+        let dir = self.bucket(bucket);
+        let made = tempfile::Builder::new().prefix(".tmp-").tempdir_in(&dir);
+        made.map_err(|source| CacheError::Write { path: dir, source })
+    }
+
+    /// A directory to fill, for [`Cache::place_unit`].
+    pub fn unit_aside(&self, bucket: Bucket) -> Result<TempDir, CacheError> {
+        self.scratch(bucket)
+    }
+
+    /// Gives a filled directory its name: from now on it is there as a whole.
+    pub fn place_unit(&self, dir: TempDir, bucket: Bucket, key: &str) -> Result<(), CacheError> {
+        let path = self.path(bucket, key);
+        let failed = |source| CacheError::Write { path: path.clone(), source };
+        fs::write(dir.path().join(WHOLE), "").map_err(failed)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        }
+        match fs::rename(dir.path(), &path) {
+            Ok(()) => {
+                // It has another name now: there is nothing to remove.
+                drop(dir.keep());
+                Ok(())
+            }
+            // Another process was first, with the same.
+            Err(_) if self.is_unit(bucket, key) => Ok(()),
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    /// Whether a directory is there as a whole.
+    pub fn is_unit(&self, bucket: Bucket, key: &str) -> bool {
+        self.path(bucket, key).join(WHOLE).is_file()
+    }
+
+    /// Notes that a directory is in use. Best effort: only pruning asks.
+    pub fn touch_unit(&self, bucket: Bucket, key: &str, now: SystemTime) {
+        let mark = self.path(bucket, key).join(WHOLE);
+        if let Ok(file) = fs::OpenOptions::new().write(true).open(mark) {
+            drop(file.set_modified(now));
+        }
+    }
+
     /// Forgets `key`.
     pub fn remove(&self, bucket: Bucket, key: &str) -> Result<(), CacheError> {
         let path = self.path(bucket, key);
@@ -225,6 +299,21 @@ impl Cache {
     }
 }
 
+/// How many bytes are free where `path` is, or would be; `None` where the system does not tell.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    #[cfg(target_os = "linux")]
+    {
+        let about = nix::sys::statvfs::statvfs(there).ok()?;
+        Some(about.blocks_available().saturating_mul(about.fragment_size()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = there;
+        None
+    }
+}
+
 fn remove_dir(path: PathBuf, removed: &mut Usage) -> Result<(), CacheError> {
     let about = usage(&path)?;
     gone(fs::remove_dir_all(&path)).map_err(|source| CacheError::Write { path, source })?;
@@ -240,6 +329,9 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// The file in a directory of the cache that says it is whole; its time says when it was last used.
+const WHOLE: &str = ".whole";
+
 /// How long a temporary file may be untouched before it is taken for a killed process's.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -253,7 +345,18 @@ fn prune_dir(dir: &Path, ages: &Ages, removed: &mut Usage) -> Result<(), CacheEr
         let path = entry.path();
         let Ok(about) = entry.metadata() else { continue };
         if about.is_dir() {
-            prune_dir(&path, ages, removed)?;
+            let temporary = entry.file_name().to_string_lossy().starts_with(".tmp-");
+            // Whole directories go as a whole: half a compiler is worse than none.
+            let unit = if temporary { Some(about.modified()) } else { whole(&path) };
+            match unit {
+                Some(used) => {
+                    let age = used.ok().and_then(|used| ages.now.duration_since(used).ok()).unwrap_or_default();
+                    if age > if temporary { ABANDONED } else { ages.max_age } {
+                        remove_dir(path, removed)?;
+                    }
+                }
+                None => prune_dir(&path, ages, removed)?,
+            }
             continue;
         }
         let Ok(modified) = about.modified() else { continue };
@@ -266,6 +369,12 @@ fn prune_dir(dir: &Path, ages: &Ages, removed: &mut Usage) -> Result<(), CacheEr
         }
     }
     Ok(())
+}
+
+/// When a whole directory was last used; `None` for any other.
+fn whole(dir: &Path) -> Option<io::Result<SystemTime>> {
+    let mark = fs::metadata(dir.join(WHOLE)).ok()?;
+    Some(mark.modified())
 }
 
 fn usage(dir: &Path) -> Result<Usage, CacheError> {

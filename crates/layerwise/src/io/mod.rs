@@ -1,6 +1,7 @@
 //! The doors to the world: the cache on disk, the network, the uv process. Everything a stage needs of them is
 //! in one [`Io`], made from plain values by whoever runs the library.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub mod wheels;
 
 pub use cache::{Bucket, Cache, CacheError};
 pub use http::{Http, HttpError, SafeUrl};
-pub use wheels::{CachedWheel, Wanted, WheelsError};
+pub use wheels::{CachedWheel, Wanted, WantedSdist, WheelsError};
 
 /// What the library needs to know of the machine it runs on; nothing of it changes an artifact's bytes.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct IoSettings {
     pub netrc: Option<String>,
     /// Certificates (PEM) to trust besides the system's.
     pub ca_files: Vec<PathBuf>,
+    /// Programs that building from source uses.
+    pub programs: Programs,
     /// The `keyring` program.
     pub keyring: Option<PathBuf>,
     /// Downloads at once.
@@ -44,6 +47,23 @@ pub struct IoSettings {
     pub events: Arc<dyn Events>,
 }
 
+/// Programs of this machine that building from source uses.
+#[derive(Debug, Clone, Default)]
+pub struct Programs {
+    /// layerwise itself: it is the compiler shim too.
+    pub layerwise: Option<PathBuf>,
+    /// Pythons by minor version, or stand-ins for them, best first.
+    pub pythons: BTreeMap<u8, Vec<PathBuf>>,
+    /// `cargo` on PATH.
+    pub cargo: Option<PathBuf>,
+    /// `rustc` on PATH.
+    pub path_rustc: Option<PathBuf>,
+    /// The `rustc` that the user named.
+    pub rustc: Option<PathBuf>,
+    /// Processes at once.
+    pub jobs: usize,
+}
+
 /// The world, as far as the stages may touch it.
 pub struct Io {
     /// The cache on disk.
@@ -52,6 +72,8 @@ pub struct Io {
     pub http: Http,
     /// Downloads at once.
     pub downloads: tokio::sync::Semaphore,
+    /// Builds at once: one, which has all cores.
+    pub compiles: tokio::sync::Semaphore,
     in_flight: wheels::InFlight,
     pub(crate) settings: IoSettings,
 }
@@ -97,6 +119,7 @@ impl Io {
             cache: Cache::open(&settings.cache_dir)?,
             http: Http::new(&settings),
             downloads: tokio::sync::Semaphore::new(settings.concurrency.max(1)),
+            compiles: tokio::sync::Semaphore::new(1),
             in_flight: wheels::InFlight::default(),
             settings,
         })

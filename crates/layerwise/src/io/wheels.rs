@@ -136,6 +136,29 @@ pub struct Wanted<'a> {
     pub size: Option<u64>,
 }
 
+/// Where a source distribution is to come from, and what it should be.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedSdist<'a> {
+    /// Its file name.
+    pub file: &'a str,
+    /// Where it is.
+    pub url: &'a Url,
+    /// Its digest, if known.
+    pub sha256: Option<Sha256>,
+    /// Its size in bytes, if known.
+    pub size: Option<u64>,
+}
+
+/// A file to download into a part of the cache.
+#[derive(Clone, Copy)]
+struct Download<'a> {
+    bucket: Bucket,
+    file: &'a str,
+    url: &'a Url,
+    sha256: Option<Sha256>,
+    size: Option<u64>,
+}
+
 impl Io {
     /// The wheel with this digest, if the cache has it whole.
     pub fn cached_wheel(&self, name: &WheelName, sha256: Sha256) -> Result<Option<CachedWheel>, WheelsError> {
@@ -183,6 +206,7 @@ impl Io {
     /// The wheel from the cache, else from the network: hashed while it is read, resumed where the server can,
     /// asked for again on transient failures.
     pub async fn wheel(self: &Arc<Self>, wanted: Wanted<'_>) -> Result<CachedWheel, WheelsError> {
+        let Wanted { name, url, sha256, size } = wanted;
         let key = wanted.sha256.map_or_else(|| wanted.url.to_string(), |sha256| sha256.to_string());
         let lock = self.in_flight.of(&key);
         let _alone = lock.lock().await;
@@ -191,14 +215,10 @@ impl Io {
         {
             return Ok(cached);
         }
-        let _permit = self.downloads.acquire().await.expect("the semaphore is never closed");
-        let item = wanted.name.text.as_str();
-        self.emit(Event::Started { stage: Stage::Fetch, item, bytes: wanted.size });
-        let downloaded = self.download(&wanted).await;
-        self.emit(Event::Finished { stage: Stage::Fetch, item });
-        let (file, sha256) = downloaded?;
+        let wanted = Download { bucket: Bucket::Wheels, file: &name.text, url, sha256, size };
+        let (file, sha256) = self.download(&wanted).await?;
         let io = Arc::clone(self);
-        let name = wanted.name.clone();
+        let name = name.clone();
         let path = file.path().to_owned();
         blocking(move || io.index_and_place(Some(file), &path, &name, sha256)).await
     }
@@ -220,8 +240,53 @@ impl Io {
         self.index_and_place(Some(aside), &aside_path, name, got)
     }
 
-    async fn download(&self, wanted: &Wanted<'_>) -> Result<(NamedTempFile, Sha256), WheelsError> {
-        let mut file = self.cache.aside(Bucket::Wheels)?;
+    /// A source distribution from the cache, else from the network or this machine: where it is, and its digest.
+    pub async fn sdist(&self, wanted: WantedSdist<'_>) -> Result<(PathBuf, Sha256), WheelsError> {
+        let WantedSdist { file, url, sha256, size } = wanted;
+        let key = sha256.map_or_else(|| url.to_string(), |sha256| sha256.to_string());
+        let lock = self.in_flight.of(&key);
+        let _alone = lock.lock().await;
+        let cached = |sha256: Sha256| self.cache.path(Bucket::Sdists, &sha256.to_string());
+        if let Some(sha256) = sha256 {
+            let path = cached(sha256);
+            if path.is_file() {
+                // It is short work beside the build that follows.
+                let found =
+                    sha256_of_file(&path).map_err(|source| WheelsError::Local { path: path.clone(), source })?;
+                if found == sha256 {
+                    return Ok((path, sha256));
+                }
+                self.cache.remove(Bucket::Sdists, &sha256.to_string())?;
+            }
+        }
+        let (aside, found) = match url.to_file_path() {
+            Ok(path) if url.scheme() == "file" => {
+                let local = |source| WheelsError::Local { path: path.clone(), source };
+                let mut aside = self.cache.aside(Bucket::Sdists)?;
+                io::copy(&mut fs::File::open(&path).map_err(local)?, &mut aside).map_err(local)?;
+                let found = sha256_of_file(aside.path()).map_err(local)?;
+                if let Some(expected) = sha256.filter(|expected| *expected != found) {
+                    let from = path.display().to_string();
+                    return Err(WheelsError::Mismatch { wheel: file.to_owned(), from, expected, got: found, what: "" });
+                }
+                (aside, found)
+            }
+            _ => self.download(&Download { bucket: Bucket::Sdists, file, url, sha256, size }).await?,
+        };
+        self.cache.place(aside, Bucket::Sdists, &found.to_string())?;
+        Ok((cached(found), found))
+    }
+
+    async fn download(&self, wanted: &Download<'_>) -> Result<(NamedTempFile, Sha256), WheelsError> {
+        let _permit = self.downloads.acquire().await.expect("the semaphore is never closed");
+        self.emit(Event::Started { stage: Stage::Fetch, item: wanted.file, bytes: wanted.size });
+        let downloaded = self.download_whole(wanted).await;
+        self.emit(Event::Finished { stage: Stage::Fetch, item: wanted.file });
+        downloaded
+    }
+
+    async fn download_whole(&self, wanted: &Download<'_>) -> Result<(NamedTempFile, Sha256), WheelsError> {
+        let mut file = self.cache.aside(wanted.bucket)?;
         let mut hasher = sha2::Sha256::new();
         let mut got = 0u64;
         let mut failures = 0;
@@ -240,7 +305,7 @@ impl Io {
                         }
                         Some(expected) => {
                             return Err(WheelsError::Mismatch {
-                                wheel: wanted.name.text.clone(),
+                                wheel: wanted.file.to_owned(),
                                 from: SafeUrl::from(wanted.url).to_string(),
                                 expected,
                                 got: found,
@@ -256,7 +321,7 @@ impl Io {
                     backoff(failures).await;
                 }
                 Err(PartError::Http(source)) => {
-                    return Err(WheelsError::Download { wheel: wanted.name.text.clone(), source });
+                    return Err(WheelsError::Download { wheel: wanted.file.to_owned(), source });
                 }
                 Err(PartError::Disk(source)) => {
                     return Err(CacheError::Write { path: file.path().to_owned(), source }.into());
@@ -265,8 +330,8 @@ impl Io {
         }
     }
 
-    fn restart(&self, wanted: &Wanted<'_>, file: &mut NamedTempFile) -> Result<(), WheelsError> {
-        self.detail(&format!("{}: reading it again from the start", wanted.name));
+    fn restart(&self, wanted: &Download<'_>, file: &mut NamedTempFile) -> Result<(), WheelsError> {
+        self.detail(&format!("{}: reading it again from the start", wanted.file));
         let emptied = file.as_file().set_len(0).and_then(|()| file.rewind());
         emptied.map_err(|source| CacheError::Write { path: file.path().to_owned(), source }.into())
     }
@@ -274,7 +339,7 @@ impl Io {
     /// One request: from byte `got` on, to the end.
     async fn download_part(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &Download<'_>,
         file: &mut NamedTempFile,
         hasher: &mut sha2::Sha256,
         got: &mut u64,
@@ -304,7 +369,7 @@ impl Io {
             if *got > limit {
                 return Err(HttpError::TooLarge { url: safe(), limit }.into());
             }
-            let item = wanted.name.text.as_str();
+            let item = wanted.file;
             self.emit(Event::Advanced { stage: Stage::Fetch, item, bytes: chunk.len() as u64 });
         }
         match expected {
@@ -397,6 +462,7 @@ pub(crate) mod tests {
                 child_env: Vec::new(),
                 netrc: None,
                 ca_files: Vec::new(),
+                programs: crate::io::Programs::default(),
                 keyring: None,
                 concurrency: 4,
                 http_timeout: Duration::from_secs(2),

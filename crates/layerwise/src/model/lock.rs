@@ -10,8 +10,10 @@ use super::{PackageName, Sha256, WheelName};
 /// What resolution gives: one wheel per package, sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
-    /// The packages, sorted by name.
+    /// The packages that have a wheel, sorted by name.
     pub packages: Vec<Pin>,
+    /// The packages to build from a source distribution, sorted by name.
+    pub sources: Vec<SourcePin>,
     /// What was surprising about the choice; kept in the lock so that every build can say it again.
     pub notes: Vec<Note>,
     /// Identity of what was resolved (inputs, target, options); `None` for a lock made by another tool.
@@ -35,7 +37,24 @@ pub struct Pin {
     pub size: Option<u64>,
 }
 
-/// Where a wheel is.
+/// One package of a lock that has no wheel for the target: to be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePin {
+    /// The distribution.
+    pub name: PackageName,
+    /// Its version.
+    pub version: Version,
+    /// The source distribution's file name, `name-1.0.tar.gz`; of a directory its path.
+    pub file: String,
+    /// Where it is.
+    pub source: WheelSource,
+    /// Its digest; `None` for a directory on this machine, which counts as it is when it is built.
+    pub sha256: Option<Sha256>,
+    /// Its size in bytes, where the index says so.
+    pub size: Option<u64>,
+}
+
+/// Where a wheel or a source distribution is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WheelSource {
     /// On an index or a web server. Never holds credentials.
@@ -62,6 +81,22 @@ pub enum Note {
         /// The first later runtime on which it would be taken, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fits_runtime: Option<String>,
+        /// It has a source distribution that could be compiled.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        compilable: bool,
+    },
+    /// It is built from its source distribution, because none of its wheels fits.
+    #[serde(rename_all = "kebab-case")]
+    FromSource {
+        /// The package.
+        name: PackageName,
+        /// The version taken.
+        version: String,
+        /// Why its wheels do not fit, as half a sentence.
+        reason: String,
+        /// The version nearest to it that has a wheel, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nearest_wheel: Option<String>,
     },
     /// A pure-Python wheel was taken although the same release has compiled wheels for other platforms.
     #[serde(rename_all = "kebab-case")]
@@ -84,11 +119,22 @@ pub enum Note {
 }
 
 impl Lock {
+    /// How many packages there are.
+    pub fn len(&self) -> usize {
+        self.packages.len() + self.sources.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Makes local wheels' paths, which count from `dir` where they are relative, count from `to`, so that the lock
     /// means the same on another machine.
     pub fn relative_to(&mut self, dir: &Path, to: &Path) {
-        for pin in &mut self.packages {
-            if let WheelSource::Path(path) = &mut pin.source
+        let wheels = self.packages.iter_mut().map(|pin| &mut pin.source);
+        for source in wheels.chain(self.sources.iter_mut().map(|pin| &mut pin.source)) {
+            if let WheelSource::Path(path) = source
                 && let Ok(inside) = dir.join(&*path).strip_prefix(to)
             {
                 *path = inside.to_owned();

@@ -1,5 +1,6 @@
 //! The nouns every stage shares. Pure: no I/O, and nothing of ours is imported here.
 
+pub mod compile;
 pub mod digest;
 pub mod limits;
 pub mod lock;
@@ -10,8 +11,9 @@ pub mod tag;
 pub mod target;
 pub mod tree;
 
+pub use compile::CompilePolicy;
 pub use digest::Sha256;
-pub use lock::{Lock, Note, Pin, WheelSource};
+pub use lock::{Lock, Note, Pin, SourcePin, WheelSource};
 pub use name::PackageName;
 pub use tag::WheelName;
 pub use target::{Architecture, Runtime, Target};

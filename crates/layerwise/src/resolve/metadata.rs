@@ -1,13 +1,17 @@
 //! A wheel's `METADATA` without more of the wheel than needed.
 
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::page::{File, MetadataOffer};
 use crate::error::{Explain, Kind};
 use crate::io::http::Request;
 use crate::io::wheels::sha256_of_file;
-use crate::io::{Bucket, CacheError, HttpError, Io, Wanted, WheelsError};
+use crate::io::{Bucket, CacheError, HttpError, Io, Wanted, WantedSdist, WheelsError};
 use crate::model::{Sha256, WheelName};
+use crate::sdist::{self, SdistError};
 use crate::wheel::directory::{self, Found};
 
 /// A wheel's metadata and digest.
@@ -39,6 +43,50 @@ pub enum MetadataError {
         #[source]
         source: std::io::Error,
     },
+    /// A source distribution.
+    #[error(transparent)]
+    Sdist(#[from] SdistError),
+    /// A source distribution's own build backend did not tell it.
+    #[error("failed to prepare the metadata of `{file}`")]
+    Prepare {
+        /// The source distribution.
+        file: String,
+        /// What whoever builds says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// Its kind.
+        kind: Kind,
+        /// What to do next.
+        hints: Vec<String>,
+    },
+}
+
+/// Why metadata could not be prepared, by whoever builds.
+#[derive(Debug)]
+pub struct Unprepared {
+    /// What went wrong.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+    /// Its kind.
+    pub kind: Kind,
+    /// What to do next.
+    pub hints: Vec<String>,
+}
+
+/// Gets the `METADATA` of a source distribution in the cache by its own build backend (PEP 517), without compiling.
+pub type Prepare = dyn Fn(PreparedSdist) -> Preparing + Send + Sync;
+
+/// The answer to come.
+pub type Preparing = Pin<Box<dyn Future<Output = Result<String, Unprepared>> + Send>>;
+
+/// A source distribution whose metadata is wanted.
+#[derive(Debug, Clone)]
+pub struct PreparedSdist {
+    /// Its file name.
+    pub file: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its digest.
+    pub sha256: Sha256,
 }
 
 impl Explain for MetadataError {
@@ -48,6 +96,8 @@ impl Explain for MetadataError {
             Self::Wheel(error) => error.kind(),
             Self::Cache(error) => error.kind(),
             Self::Local { .. } => Kind::Input,
+            Self::Sdist(error) => error.kind(),
+            Self::Prepare { kind, .. } => *kind,
         }
     }
 
@@ -57,6 +107,8 @@ impl Explain for MetadataError {
             Self::Wheel(error) => error.hints(),
             Self::Cache(error) => error.hints(),
             Self::Local { .. } => Vec::new(),
+            Self::Sdist(error) => error.hints(),
+            Self::Prepare { hints, .. } => hints.clone(),
         }
     }
 }
@@ -103,6 +155,62 @@ pub async fn read(io: &Arc<Io>, wheel: &WheelName, file: &File) -> Result<Metada
     let wanted = Wanted { name: wheel, url: &file.url, sha256: file.sha256, size: file.size };
     let whole = io.wheel(wanted).await?;
     Ok(Metadata { text: whole.index.metadata.as_str().into(), sha256: whole.sha256 })
+}
+
+/// A source distribution on an index, shown as the wheel it would become.
+pub struct Source<'a> {
+    /// The name it is shown by.
+    pub wheel: &'a WheelName,
+    /// The source distribution.
+    pub file: &'a File,
+    /// The nearest of the release's wheels, if it has any.
+    pub kin: Option<&'a (WheelName, File)>,
+}
+
+/// Reads the metadata of a source distribution without compiling: from one of the release's wheels (installers take
+/// it for the same), from the index (PEP 658), from `PKG-INFO` or `pyproject.toml` where they say that no build will
+/// change it (PEP 643, PEP 621), and as the last resort from its build backend.
+pub async fn of_source(io: &Arc<Io>, source: Source<'_>, prepare: &Prepare) -> Result<Metadata, MetadataError> {
+    let Source { wheel, file, kin } = source;
+    if let (Some((wheel, kin)), Some(sha256)) = (kin, file.sha256) {
+        let text = read(io, wheel, kin).await?.text;
+        return Ok(Metadata { text, sha256 });
+    }
+    if let (Some(sha256), true) = (file.sha256, file.core_metadata != MetadataOffer::No) {
+        let mut url = file.url.clone();
+        url.set_path(&format!("{}.metadata", file.url.path()));
+        match io.http.bytes(&Request::new(&url), LARGEST).await {
+            Ok(answer) if is_right(&answer.bytes, file.core_metadata) => {
+                let text = String::from_utf8_lossy(&answer.bytes).into_owned();
+                if sdist::is_static(&text) {
+                    return Ok(Metadata { text: text.into(), sha256 });
+                }
+            }
+            Ok(_) | Err(HttpError::Status { status: 404, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let wanted = WantedSdist { file: &file.filename, url: &file.url, sha256: file.sha256, size: file.size };
+    let (path, sha256) = io.sdist(wanted).await?;
+    if let Some(bytes) = io.cache.read(Bucket::Metadata, &sha256.to_string())? {
+        return Ok(Metadata { text: String::from_utf8_lossy(&bytes).into(), sha256 });
+    }
+    let (read, filename) = (path.clone(), file.filename.clone());
+    let worked = tokio::task::spawn_blocking(move || sdist::metadata(&read, &filename)).await;
+    let found = worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let text = match found.and_then(|text| text.of(wheel)) {
+        Some(text) => text,
+        None => {
+            io.detail(&format!("{}: its build backend has to be asked for its metadata", file.filename));
+            let wanted = PreparedSdist { file: file.filename.clone(), path, sha256 };
+            let failed = |Unprepared { source, kind, hints }| {
+                let file = file.filename.clone();
+                MetadataError::Prepare { file, source, kind, hints }
+            };
+            prepare(wanted).await.map_err(failed)?
+        }
+    };
+    keep(io, sha256, text.as_bytes())
 }
 
 /// What was promised; where nothing was, it has to begin as core metadata does, with its fields.

@@ -4,14 +4,17 @@
 //! seam. A lock that is the input is only selected from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+
+use pep508_rs::VersionOrUrl;
 
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
 use crate::input::{Credentials, Inputs, Requirement, Source};
 use crate::io::Io;
 use crate::model::tag::Tags;
-use crate::model::{Lock, PackageName, Pin, Sha256, Target, WheelSource};
+use crate::model::{CompilePolicy, Lock, Note, PackageName, Sha256, Target, WheelSource, specifier};
 
 pub mod metadata;
 pub mod page;
@@ -22,7 +25,7 @@ pub mod uv;
 pub mod view;
 pub mod why;
 
-pub use metadata::MetadataError;
+pub use metadata::{MetadataError, Prepare, PreparedSdist, Unprepared};
 pub use page::PageError;
 pub use pylock::{PylockError, write};
 pub use server::ServeError;
@@ -33,6 +36,7 @@ use pylock::Selection;
 use server::{Learnt, Server};
 use upstream::Upstream;
 use uv::{Compile, Uv};
+use view::Sources;
 
 /// No lock could be made.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,8 @@ pub enum ResolveError {
         reason: String,
         /// A later runtime that it would fit.
         later: Option<String>,
+        /// Whether there is a source distribution that could be compiled.
+        compilable: bool,
     },
     /// uv failed for another reason.
     #[error("uv failed on {label}\n{explanation}")]
@@ -138,12 +144,19 @@ impl Explain for ResolveError {
             Self::NotFound { .. } => {
                 vec!["check the spelling, or add its index with `--index URL`".to_owned()]
             }
-            Self::NothingFits { later: Some(runtime), .. } => vec![format!("build for {runtime}, which it fits")],
+            Self::NothingFits { name, later, compilable, .. } if later.is_some() || *compilable => {
+                let later = later.iter().map(|runtime| format!("build for {runtime}, which it fits"));
+                let compile = compilable.then(|| format!("`--compile {name}` builds it from its source distribution"));
+                later.chain(compile).collect()
+            }
             Self::NothingFits { .. } => {
                 vec!["look for another package, or a fork of it that publishes Linux wheels".to_owned()]
             }
             Self::Serve(error) => error.hints(),
             Self::Provision(error) => error.hints(),
+            Self::Pylock(PylockError::NoWheel { name, compilable: true, .. }) => {
+                vec![format!("`--compile {name}` builds it from its source distribution")]
+            }
             Self::Pylock(PylockError::NoWheel { name, .. }) => {
                 vec![format!("lock another version of {name}, or build for a newer runtime")]
             }
@@ -207,6 +220,11 @@ pub fn identity(inputs: &Inputs, target: Target) -> Sha256 {
         line(name.as_str(), index.url.as_str());
     }
     line("no-index", if indexes.no_index { "yes" } else { "no" });
+    if inputs.compile != CompilePolicy::default() {
+        let names: Vec<&str> = inputs.compile.names.iter().map(PackageName::as_str).collect();
+        line("compile", if inputs.compile.all { "all" } else { "" });
+        line("compile-names", &names.join(" "));
+    }
     Sha256::of(text.as_bytes())
 }
 
@@ -215,29 +233,31 @@ fn join(set: &BTreeSet<String>) -> String {
 }
 
 /// Chooses exactly which wheels.
-pub async fn run(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, ResolveError> {
+/// `prepare` asks a build backend for metadata, where a source distribution does not tell it.
+pub async fn run(inputs: &Inputs, target: Target, io: &Arc<Io>, prepare: Arc<Prepare>) -> Result<Lock, ResolveError> {
     let item = target.slug();
     io.emit(Event::Started { stage: Stage::Resolve, item: &item, bytes: None });
-    let resolved = resolve(inputs, target, io).await;
+    let resolved = resolve(inputs, target, io, prepare).await;
     io.emit(Event::Finished { stage: Stage::Resolve, item: &item });
     resolved
 }
 
-async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, ResolveError> {
+async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>, prepare: Arc<Prepare>) -> Result<Lock, ResolveError> {
     let tags = Tags::of(target);
     let mut lock = match &inputs.source {
         Source::Open { requirements, constraints } => {
-            choose(Work { inputs, requirements, constraints, no_deps: false, target }, io).await?
+            choose(Work { inputs, requirements, constraints, no_deps: false, target, prepare }, io).await?
         }
         Source::Exact { requirements } => {
-            choose(Work { inputs, requirements, constraints: &[], no_deps: true, target }, io).await?
+            choose(Work { inputs, requirements, constraints: &[], no_deps: true, target, prepare }, io).await?
         }
         Source::Pylock { text, path, extras, groups } => {
-            let selection = Selection { label: &inputs.label, tags: &tags, extras, groups };
+            let policy = &inputs.compile;
+            let selection = Selection { label: &inputs.label, tags: &tags, extras, groups, policy };
             let mut lock = pylock::parse(text, &inputs.label)?.select(&selection)?;
             let dir = path.parent().unwrap_or(&inputs.dir);
-            for pin in &mut lock.packages {
-                if let WheelSource::Path(path) = &mut pin.source {
+            for source in sources(&mut lock) {
+                if let WheelSource::Path(path) = source {
                     *path = dir.join(&*path);
                 }
             }
@@ -247,15 +267,37 @@ async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>) -> Result<Lock, 
             let uv = Uv::find(io, &inputs.indexes).await?;
             let answer = uv.export(io, project_dir, extras.iter(), groups.iter()).await?;
             let text = answer.pylock.ok_or_else(|| failed(&inputs.label, &answer.stderr))?;
-            let selection = Selection::whole(&inputs.label, &tags);
-            pylock::parse(&text, &inputs.label)?.select(&selection)?
+            let selection = Selection::whole(&inputs.label, &tags, &inputs.compile);
+            let mut lock = pylock::parse(&text, &inputs.label)?.select(&selection)?;
+            sources(&mut lock).for_each(|source| make_absolute(source, &answer.dir));
+            lock
         }
     };
-    for pin in &mut lock.packages {
-        take_credentials(pin, io);
+    for source in sources(&mut lock) {
+        take_credentials(source, io);
     }
     lock.inputs = Some(identity(inputs, target));
     Ok(lock)
+}
+
+/// Where everything of a lock is.
+fn sources(lock: &mut Lock) -> impl Iterator<Item = &mut WheelSource> {
+    let wheels = lock.packages.iter_mut().map(|pin| &mut pin.source);
+    wheels.chain(lock.sources.iter_mut().map(|pin| &mut pin.source))
+}
+
+/// A relative path counts from `dir`, which may be gone: so by its names alone.
+fn make_absolute(source: &mut WheelSource, dir: &Path) {
+    let WheelSource::Path(path) = source else { return };
+    let mut absolute = PathBuf::new();
+    for part in dir.join(&*path).components() {
+        match part {
+            Component::ParentDir => drop(absolute.pop()),
+            Component::CurDir => {}
+            other => absolute.push(other),
+        }
+    }
+    *path = absolute;
 }
 
 struct Work<'a> {
@@ -264,6 +306,7 @@ struct Work<'a> {
     constraints: &'a [Requirement],
     no_deps: bool,
     target: Target,
+    prepare: Arc<Prepare>,
 }
 
 /// Lets uv choose over the view.
@@ -272,7 +315,8 @@ async fn choose(work: Work<'_>, io: &Arc<Io>) -> Result<Lock, ResolveError> {
     let tags = Tags::of(target);
     let uv = Uv::find(io, &inputs.indexes).await?;
     let upstream = Upstream::new(Arc::clone(io), inputs.indexes.clone());
-    let server = Server::start(Arc::clone(io), upstream, tags.clone()).await.map_err(ResolveError::Listen)?;
+    let server = Server::start(Arc::clone(io), upstream, tags.clone(), offered(&work), Arc::clone(&work.prepare));
+    let server = server.await.map_err(ResolveError::Listen)?;
     let index_url = server.index_url();
     let compile =
         Compile { dir: &inputs.dir, requirements, constraints, no_deps: work.no_deps, index_url: &index_url, target };
@@ -283,19 +327,34 @@ async fn choose(work: Work<'_>, io: &Arc<Io>) -> Result<Lock, ResolveError> {
     };
     let mut pylock = pylock::parse(&text, &inputs.label)?;
     pylock.replace_urls(|url| server.real_file(&learnt, url), &learnt.digests);
-    let selection = Selection::whole(&inputs.label, &tags);
+    let selection = Selection::whole(&inputs.label, &tags, &inputs.compile);
     let mut lock = pylock.select(&selection)?;
+    sources(&mut lock).for_each(|source| make_absolute(source, &answer.dir));
     check_hashes(requirements, &lock)?;
     let choice = why::Choice {
         packages: &lock.packages,
+        sources: &lock.sources,
         requirements: requirements.iter().chain(constraints).collect(),
         projects: &learnt.projects,
         metadata: &learnt.metadata,
         target,
     };
     // Of exact versions nothing was passed over: they were the user's own choice.
-    lock.notes = if work.no_deps { Vec::new() } else { why::notes(&choice) };
+    let mut notes = why::notes(&choice);
+    notes.retain(|note| !work.no_deps || matches!(note, Note::FromSource { .. }));
+    lock.notes = notes;
     Ok(lock)
+}
+
+/// Which source distributions uv may be shown: what may be compiled, and exact versions, which may have nothing else.
+fn offered(work: &Work<'_>) -> Sources {
+    let pinned = work.requirements.iter().chain(work.constraints).filter_map(|requirement| {
+        let parsed = specifier::parse(&requirement.text).ok()?;
+        let Some(VersionOrUrl::VersionSpecifier(specifiers)) = parsed.version_or_url else { return None };
+        let exact = specifiers.iter().find(|one| *one.operator() == pep440_rs::Operator::Equal)?;
+        Some((requirement.name.clone()?, exact.version().clone()))
+    });
+    Sources { policy: work.inputs.compile.clone(), pinned: pinned.collect() }
 }
 
 /// The true cause of uv's failure, most telling first.
@@ -314,7 +373,7 @@ fn no_lock(work: &Work<'_>, learnt: Learnt, stderr: &str, server: &Server) -> Re
             None if named || learnt.projects.len() == 1 => {
                 return ResolveError::NotFound { name: name.clone(), places: server.describe() };
             }
-            Some(project) if named && project.releases.values().all(|release| release.fitting.is_empty()) => {
+            Some(project) if named && project.releases.values().all(|release| !release.is_offered()) => {
                 let stable = project.releases.iter().rev().find(|(version, _)| !version.any_prerelease());
                 let Some((version, release)) = stable.or(project.releases.last_key_value()) else { continue };
                 return ResolveError::NothingFits {
@@ -323,6 +382,7 @@ fn no_lock(work: &Work<'_>, learnt: Learnt, stderr: &str, server: &Server) -> Re
                     target: target.to_string(),
                     reason: release.reason(target),
                     later: release.later_runtime(target),
+                    compilable: release.sdist.is_some(),
                 };
             }
             _ => {}
@@ -368,24 +428,28 @@ fn check_hashes(requirements: &[Requirement], lock: &Lock) -> Result<(), Resolve
     }
     let hashed = requirements.iter().find(|requirement| !requirement.hashes.is_empty());
     let Some(hashed) = hashed else { return Ok(()) };
-    for pin in &lock.packages {
-        let Some(lines) = by_name.get(&Some(&pin.name)) else {
+    let wheels = lock.packages.iter().map(|pin| (&pin.name, &pin.wheel.text, Some(pin.sha256), &pin.source));
+    let sources = lock.sources.iter().map(|pin| (&pin.name, &pin.file, pin.sha256, &pin.source));
+    for (name, file, sha256, source) in wheels.chain(sources) {
+        // A directory has none: it is the user's own.
+        let Some(sha256) = sha256 else { continue };
+        let Some(lines) = by_name.get(&Some(name)) else {
             let all_named = !by_name.contains_key(&None) && requirements.iter().all(|one| one.origin.line > 0);
             if all_named {
-                let (name, origin) = (pin.name.clone(), hashed.origin.file.clone());
+                let (name, origin) = (name.clone(), hashed.origin.file.clone());
                 return Err(ResolveError::Unhashed { name, origin });
             }
             continue;
         };
         let expected: BTreeSet<&Sha256> = lines.iter().flat_map(|line| &line.hashes).collect();
-        if !expected.is_empty() && !expected.contains(&pin.sha256) {
+        if !expected.is_empty() && !expected.contains(&sha256) {
             let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
             return Err(ResolveError::Hash {
                 origin: lines[0].origin.to_string(),
-                wheel: pin.wheel.text.clone(),
+                wheel: file.clone(),
                 expected: expected.join(" or "),
-                got: pin.sha256,
-                from: match &pin.source {
+                got: sha256,
+                from: match source {
                     WheelSource::Url(url) => crate::io::SafeUrl::from(url).to_string(),
                     WheelSource::Path(path) => path.display().to_string(),
                 },
@@ -396,8 +460,8 @@ fn check_hashes(requirements: &[Requirement], lock: &Lock) -> Result<(), Resolve
 }
 
 /// Credentials in a wheel's URL go to the HTTP client and never into a lock.
-fn take_credentials(pin: &mut Pin, io: &Io) {
-    let WheelSource::Url(url) = &mut pin.source else { return };
+fn take_credentials(source: &mut WheelSource, io: &Io) {
+    let WheelSource::Url(url) = source else { return };
     if let Some(credentials) = Credentials::take(url) {
         io.http.know_realm(url, credentials);
     }
@@ -405,12 +469,13 @@ fn take_credentials(pin: &mut Pin, io: &Io) {
 }
 
 /// A committed lock, when it is of these inputs: `Ok(None)` where it is of others.
-pub fn from_lock_file(text: &str, label: &str, identity: Sha256, target: Target) -> Result<Option<Lock>, ResolveError> {
+pub fn from_lock_file(text: &str, label: &str, inputs: &Inputs, target: Target) -> Result<Option<Lock>, ResolveError> {
+    let identity = identity(inputs, target);
     let parsed = pylock::parse(text, label)?;
     if parsed.inputs() != Some(identity) {
         return Ok(None);
     }
     let tags = Tags::of(target);
-    let selection = Selection::whole(label, &tags);
+    let selection = Selection::whole(label, &tags, &inputs.compile);
     Ok(Some(parsed.select(&selection)?))
 }

@@ -13,7 +13,7 @@ use url::Url;
 use super::view;
 use crate::model::marker::{Environment, InvalidMarker};
 use crate::model::tag::Tags;
-use crate::model::{Lock, Note, PackageName, Pin, Sha256, Target, WheelName, WheelSource};
+use crate::model::{CompilePolicy, Lock, Note, PackageName, Pin, Sha256, SourcePin, Target, WheelName, WheelSource};
 
 /// A lock file as it is written.
 #[derive(Debug, Deserialize)]
@@ -52,15 +52,16 @@ struct Package {
     marker: Option<String>,
     requires_python: Option<String>,
     #[serde(default)]
-    wheels: Vec<Wheel>,
-    sdist: Option<serde::de::IgnoredAny>,
-    archive: Option<Wheel>,
+    wheels: Vec<ListedFile>,
+    sdist: Option<ListedFile>,
+    archive: Option<ListedFile>,
     directory: Option<Directory>,
     vcs: Option<Vcs>,
 }
 
+/// A wheel or a source distribution.
 #[derive(Debug, Deserialize)]
-struct Wheel {
+struct ListedFile {
     name: Option<String>,
     url: Option<String>,
     path: Option<PathBuf>,
@@ -131,6 +132,8 @@ pub enum PylockError {
         target: String,
         /// Why.
         reason: String,
+        /// Whether there is a source distribution that could be compiled.
+        compilable: bool,
     },
     /// There is nothing but sources.
     #[error("{name} has to be built from {what}, which layerwise cannot do yet")]
@@ -185,13 +188,15 @@ pub struct Selection<'a> {
     pub extras: &'a BTreeSet<String>,
     /// Groups that are wanted besides the lock's default groups.
     pub groups: &'a BTreeSet<String>,
+    /// What may be compiled where no wheel fits.
+    pub policy: &'a CompilePolicy,
 }
 
 impl<'a> Selection<'a> {
     /// Everything that applies to the target, without extras and with the lock's default groups only.
-    pub fn whole(label: &'a str, tags: &'a Tags) -> Self {
+    pub fn whole(label: &'a str, tags: &'a Tags, policy: &'a CompilePolicy) -> Self {
         static NONE: BTreeSet<String> = BTreeSet::new();
-        Self { label, tags, extras: &NONE, groups: &NONE }
+        Self { label, tags, extras: &NONE, groups: &NONE, policy }
     }
 }
 
@@ -207,24 +212,20 @@ impl Pylock {
         real: impl Fn(&str) -> Option<super::page::File>,
         digests: &std::collections::HashMap<String, Sha256>,
     ) {
-        for wheel in self.packages.iter_mut().flat_map(|package| &mut package.wheels) {
-            let Some(file) = wheel.url.as_deref().and_then(&real) else { continue };
-            // Not the one that stands there: where the index told none, the view showed a stand-in.
-            wheel.hashes.clear();
-            if let Some(digest) = file.sha256.as_ref().or_else(|| digests.get(&file.filename)) {
-                wheel.hashes.insert("sha256".to_owned(), digest.to_string());
-            }
-            match file.url.to_file_path() {
-                Ok(path) if file.url.scheme() == "file" => (wheel.url, wheel.path) = (None, Some(path)),
-                _ => wheel.url = Some(file.url.to_string()),
-            }
-            wheel.name = Some(file.filename);
+        for package in &mut self.packages {
+            // What uv took for a wheel may be a source distribution.
+            let (sources, wheels) = std::mem::take(&mut package.wheels)
+                .into_iter()
+                .map(|wheel| with_real_place(wheel, &real, digests))
+                .partition::<Vec<_>, _>(|file| file.filename().is_some_and(|name| super::page::is_sdist(&name)));
+            package.wheels = wheels;
+            package.sdist = sources.into_iter().next().or(package.sdist.take());
         }
     }
 
     /// The packages for one target, each with its best wheel.
     pub fn select(self, selection: &Selection<'_>) -> Result<Lock, PylockError> {
-        let Selection { label, tags, extras, groups } = *selection;
+        let Selection { label, tags, extras, groups, .. } = *selection;
         let target = tags.target();
         let groups = groups.iter().chain(&self.default_groups).cloned().collect();
         let environment = Environment::of(target).select(extras, &groups);
@@ -242,6 +243,7 @@ impl Pylock {
             return Err(other(format!("it requires Python {requires}")));
         }
         let mut packages: Vec<Pin> = Vec::new();
+        let mut sources: Vec<SourcePin> = Vec::new();
         for package in self.packages {
             let applies = match &package.marker {
                 Some(marker) => environment.holds(marker).map_err(|source| PylockError::Marker {
@@ -257,21 +259,60 @@ impl Pylock {
             if let Some(requires) = package.requires_python.as_ref().filter(|requires| !admits(requires, target)) {
                 return Err(other(format!("{} requires Python {requires}", package.name)));
             }
-            let pin = package.pin(label, tags)?;
+            let chosen = package.choose(selection)?;
+            let name = match &chosen {
+                Chosen::Wheel(pin) => &pin.name,
+                Chosen::Source(pin) => &pin.name,
+            };
             // uv lists a package of two groups twice, in the same words.
-            if packages.contains(&pin) {
+            let again = match &chosen {
+                Chosen::Wheel(pin) => packages.contains(pin),
+                Chosen::Source(pin) => sources.contains(pin),
+            };
+            if again {
                 continue;
             }
-            if packages.iter().any(|other| other.name == pin.name) {
+            let mut names = packages.iter().map(|pin| &pin.name).chain(sources.iter().map(|pin| &pin.name));
+            if names.any(|other| other == name) {
                 let why = "it stands twice for this target".to_owned();
-                return Err(PylockError::Package { label: label.to_owned(), name: pin.name, why });
+                return Err(PylockError::Package { label: label.to_owned(), name: name.clone(), why });
             }
-            packages.push(pin);
+            match chosen {
+                Chosen::Wheel(pin) => packages.push(pin),
+                Chosen::Source(pin) => sources.push(pin),
+            }
         }
         packages.sort_by(|a, b| a.name.cmp(&b.name));
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
         let (inputs, notes) = self.tool.layerwise.map_or((None, Vec::new()), |ours| (Some(ours.inputs), ours.notes));
-        Ok(Lock { packages, notes, inputs })
+        Ok(Lock { packages, sources, notes, inputs })
     }
+}
+
+/// The file behind what the view showed, with the digest that the index did not tell.
+fn with_real_place(
+    mut listed: ListedFile,
+    real: impl Fn(&str) -> Option<super::page::File>,
+    digests: &std::collections::HashMap<String, Sha256>,
+) -> ListedFile {
+    let Some(file) = listed.url.as_deref().and_then(&real) else { return listed };
+    // Not the one that stands there: where the index told none, the view showed a stand-in.
+    listed.hashes.clear();
+    if let Some(digest) = file.sha256.as_ref().or_else(|| digests.get(&file.filename)) {
+        listed.hashes.insert("sha256".to_owned(), digest.to_string());
+    }
+    match file.url.to_file_path() {
+        Ok(path) if file.url.scheme() == "file" => (listed.url, listed.path) = (None, Some(path)),
+        _ => listed.url = Some(file.url.to_string()),
+    }
+    listed.name = Some(file.filename);
+    listed
+}
+
+/// What a package comes as.
+enum Chosen {
+    Wheel(Pin),
+    Source(SourcePin),
 }
 
 fn admits(requires_python: &str, target: Target) -> bool {
@@ -281,14 +322,17 @@ fn admits(requires_python: &str, target: Target) -> bool {
 }
 
 impl Package {
-    fn pin(self, label: &str, tags: &Tags) -> Result<Pin, PylockError> {
+    fn choose(self, selection: &Selection<'_>) -> Result<Chosen, PylockError> {
+        let Selection { label, tags, policy, .. } = *selection;
         let name = self.name;
         let invalid = |why: String| PylockError::Package { label: label.to_owned(), name: name.clone(), why };
-        let files: Vec<Wheel> = match self.archive {
-            Some(archive) => vec![archive],
-            None => self.wheels,
+        let is_sdist = |file: &ListedFile| file.filename().is_some_and(|name| super::page::is_sdist(&name));
+        let (files, sdist): (Vec<ListedFile>, _) = match self.archive {
+            Some(archive) if is_sdist(&archive) => (Vec::new(), Some(archive)),
+            Some(archive) => (vec![archive], self.sdist),
+            None => (self.wheels, self.sdist),
         };
-        let mut named: Vec<(WheelName, Wheel)> = Vec::new();
+        let mut named: Vec<(WheelName, ListedFile)> = Vec::new();
         for file in files {
             let filename = file.filename().ok_or_else(|| invalid("a file has no name".to_owned()))?;
             if super::page::is_sdist(&filename) {
@@ -301,10 +345,51 @@ impl Package {
             }
             named.push((wheel, file));
         }
+        let version = |otherwise: Option<Version>| match &self.version {
+            Some(text) => text.parse().map_err(|error| invalid(format!("`{text}` is not a version: {error}"))),
+            None => otherwise.ok_or_else(|| invalid("it has no version".to_owned())),
+        };
+        let sha256 = |file: &ListedFile, filename: &str| {
+            let digest = file.hashes.get("sha256").and_then(|text| text.parse().ok());
+            let (label, name) = (label.to_owned(), name.clone());
+            digest.ok_or_else(|| PylockError::NoHash { label, name, file: filename.to_owned() })
+        };
+        let source = |file: &ListedFile, what: &str| match (&file.url, &file.path) {
+            (Some(url), _) => {
+                Ok(WheelSource::Url(Url::parse(url).map_err(|error| invalid(format!("a {what}'s URL: {error}")))?))
+            }
+            (None, Some(path)) => Ok(WheelSource::Path(path.clone())),
+            (None, None) => Err(invalid(format!("its {what} has neither URL nor path"))),
+        };
+        let best = view::best(named.iter().map(|(wheel, _)| wheel), tags);
+        // Without any wheel it may be pure Python: its build will show.
+        if best.is_none()
+            && (policy.allows(&name) || named.is_empty())
+            && let Some(sdist) = &sdist
+        {
+            let file = sdist.filename().ok_or_else(|| invalid("its source distribution has no name".to_owned()))?;
+            return Ok(Chosen::Source(SourcePin {
+                version: version(crate::sdist::version_of(&file))?,
+                source: source(sdist, "source distribution")?,
+                sha256: Some(sha256(sdist, &file)?),
+                size: sdist.size,
+                name: name.clone(),
+                file,
+            }));
+        }
+        if let Some(directory) = self.directory.filter(|_| named.is_empty()) {
+            return Ok(Chosen::Source(SourcePin {
+                version: version(Some(Version::new([0])))?,
+                file: slashes(&directory.path),
+                source: WheelSource::Path(directory.path),
+                sha256: None,
+                size: None,
+                name: name.clone(),
+            }));
+        }
         if named.is_empty() {
-            let what = match (self.directory, self.vcs) {
-                (Some(directory), _) => format!("the directory `{}`", directory.path.display()),
-                (_, Some(vcs)) => {
+            let what = match self.vcs {
+                Some(vcs) => {
                     let url = vcs.url.as_deref().and_then(|url| Url::parse(url).ok());
                     format!(
                         "{} {}",
@@ -312,12 +397,11 @@ impl Package {
                         url.as_ref().map(|url| crate::io::SafeUrl::from(url).to_string()).unwrap_or_default()
                     )
                 }
-                _ if self.sdist.is_some() => "a source distribution, for it has no wheels".to_owned(),
                 _ => return Err(invalid("it has no files".to_owned())),
             };
             return Err(PylockError::SourceOnly { name, what });
         }
-        let Some(at) = view::best(named.iter().map(|(wheel, _)| wheel), tags) else {
+        let Some(at) = best else {
             let mut release = view::Release { python_fits: true, ..Default::default() };
             for (wheel, file) in named {
                 if let Err(misfit) = tags.rank(&wheel) {
@@ -330,28 +414,17 @@ impl Package {
                 version: self.version.unwrap_or_default(),
                 target: target.to_string(),
                 reason: release.reason(target),
+                compilable: sdist.is_some(),
             });
         };
         let (wheel, file) = named.swap_remove(at);
-        let sha256 = file.hashes.get("sha256").and_then(|text| text.parse().ok()).ok_or_else(|| {
-            PylockError::NoHash { label: label.to_owned(), name: name.clone(), file: wheel.text.clone() }
-        })?;
-        let version: Version = match &self.version {
-            Some(text) => text.parse().map_err(|error| invalid(format!("`{text}` is not a version: {error}")))?,
-            None => wheel.version.clone(),
-        };
-        let source = match (file.url, file.path) {
-            (Some(url), _) => {
-                WheelSource::Url(Url::parse(&url).map_err(|error| invalid(format!("a wheel's URL: {error}")))?)
-            }
-            (None, Some(path)) => WheelSource::Path(path),
-            (None, None) => return Err(invalid(format!("{wheel} has neither URL nor path"))),
-        };
-        Ok(Pin { name, version, wheel, source, sha256, size: file.size })
+        let (version, sha256) = (version(Some(wheel.version.clone()))?, sha256(&file, &wheel.text)?);
+        let source = source(&file, "wheel")?;
+        Ok(Chosen::Wheel(Pin { name, version, wheel, source, sha256, size: file.size }))
     }
 }
 
-impl Wheel {
+impl ListedFile {
     fn filename(&self) -> Option<String> {
         if let Some(name) = &self.name {
             return Some(name.clone());
@@ -393,25 +466,32 @@ pub fn write(lock: &Lock, target: Target) -> String {
         )),
         target.runtime.minor,
     );
-    for pin in &lock.packages {
-        // Writing to a string does not fail.
-        let _ = write!(
-            text,
-            "\n[[packages]]\nname = {}\nversion = {}\n",
-            quote(pin.name.as_str()),
-            quote(&pin.version.to_string())
-        );
-        let place = match &pin.source {
+    let file = |name: &str, source: &WheelSource, size: Option<u64>, sha256: Sha256| {
+        let place = match source {
             WheelSource::Url(url) => format!("url = {}", quote(url.as_str())),
             WheelSource::Path(path) => format!("path = {}", quote(&slashes(path))),
         };
-        let size = pin.size.map(|size| format!(", size = {size}")).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "wheels = [{{ name = {}, {place}{size}, hashes = {{ sha256 = \"{}\" }} }}]",
-            quote(&pin.wheel.text),
-            pin.sha256
-        );
+        let size = size.map(|size| format!(", size = {size}")).unwrap_or_default();
+        format!("{{ name = {}, {place}{size}, hashes = {{ sha256 = \"{sha256}\" }} }}", quote(name))
+    };
+    let wheels = lock.packages.iter().map(|pin| {
+        let listed = file(&pin.wheel.text, &pin.source, pin.size, pin.sha256);
+        (&pin.name, &pin.version, format!("wheels = [{listed}]"))
+    });
+    let sources = lock.sources.iter().map(|pin| {
+        let listed = match (pin.sha256, &pin.source) {
+            (Some(sha256), source) => format!("sdist = {}", file(&pin.file, source, pin.size, sha256)),
+            (None, WheelSource::Path(path)) => format!("directory = {{ path = {} }}", quote(&slashes(path))),
+            (None, WheelSource::Url(url)) => format!("sdist = {{ url = {} }}", quote(url.as_str())),
+        };
+        (&pin.name, &pin.version, listed)
+    });
+    let mut packages: Vec<_> = wheels.chain(sources).collect();
+    packages.sort_by_key(|(name, ..)| *name);
+    for (name, version, listed) in packages {
+        let (name, version) = (quote(name.as_str()), quote(&version.to_string()));
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n[[packages]]\nname = {name}\nversion = {version}\n{listed}\n");
     }
     if let Some(inputs) = lock.inputs {
         let _ = write!(text, "\n[tool.layerwise]\ninputs = \"{inputs}\"\n");
@@ -441,11 +521,14 @@ mod tests {
         let target = Target::new("python3.11", "x86_64", "2026-11-24").unwrap();
         let none = BTreeSet::new();
         let tags = Tags::of(target);
-        let selection = Selection { label: "pylock.toml", tags: &tags, extras: &none, groups: &none };
+        let policy = CompilePolicy { all: false, names: ["c".parse().unwrap()].into() };
+        let selection = Selection { label: "pylock.toml", tags: &tags, extras: &none, groups: &none, policy: &policy };
         let text = format!("lock-version = \"1.0\"\ncreated-by = \"x\"\n{}", packages.replace("SHA", DIGEST));
         let shown = match parse(&text, "pylock.toml").and_then(|pylock| pylock.select(&selection)) {
             Ok(lock) => {
-                lock.packages.iter().map(|p| format!("{} {}", p.wheel, p.version)).collect::<Vec<_>>().join("\n")
+                let wheels = lock.packages.iter().map(|p| format!("{} {}", p.wheel, p.version));
+                let sources = lock.sources.iter().map(|p| format!("{} {}", p.file, p.version));
+                wheels.chain(sources).collect::<Vec<_>>().join("\n")
             }
             Err(error) => error.to_string(),
         };
@@ -473,6 +556,27 @@ mod tests {
     }
 
     #[test]
+    fn source_distributions() {
+        let package = |name: &str, wheel: &str| {
+            let sdist = format!("sdist={{url='https://h/{name}-1.tar.gz', hashes={{sha256='SHA'}}}}");
+            let wheels = if wheel.is_empty() {
+                String::new()
+            } else {
+                format!("wheels=[{{url='https://h/{name}-1-{wheel}.whl', hashes={{sha256='SHA'}}}}]")
+            };
+            format!("[[packages]]\nname='{name}'\nversion='1'\n{wheels}\n{sdist}\n")
+        };
+        // Only sources: they may be pure Python.
+        check(&package("a", ""), "a-1.tar.gz 1");
+        check(&package("c", "py3-none-any"), "c-1-py3-none-any.whl 1");
+        check(&package("c", "cp312-cp312-win_amd64"), "c-1.tar.gz 1");
+        check(
+            &package("a", "cp312-cp312-win_amd64"),
+            "no wheel of a 1 fits python3.11 x86_64: its wheels are for other systems than Linux",
+        );
+    }
+
+    #[test]
     fn refusals() {
         check(
             "packages = 3",
@@ -488,13 +592,10 @@ mod tests {
             "no wheel of a 1 fits python3.11 x86_64: its cp311 wheels for x86_64 need glibc 2.28, python3.11 has 2.26",
         );
         check(
-            "[[packages]]\nname='a'\nversion='1'\nsdist={url='https://h/a-1.tar.gz', hashes={sha256='SHA'}}",
-            "a has to be built from a source distribution, for it has no wheels, which layerwise cannot do yet",
+            "[[packages]]\nname='a'\nversion='1'\nsdist={url='https://h/a-1.tar.gz'}",
+            "`pylock.toml`: a has no sha256 for a-1.tar.gz",
         );
-        check(
-            "[[packages]]\nname='a'\ndirectory={path='./x'}",
-            "a has to be built from the directory `./x`, which layerwise cannot do yet",
-        );
+        check("[[packages]]\nname='a'\ndirectory={path='./x'}", "./x 0");
         check(
             "[[packages]]\nname='a'\nversion='1'\nwheels=[{url='https://h/a-1-py3-none-any.whl', hashes={md5='x'}}]",
             "`pylock.toml`: a has no sha256 for a-1-py3-none-any.whl",
@@ -527,7 +628,7 @@ mod tests {
         );
         check(
             &package("wheels=[{name='a-1-py3-none-any.whl', hashes={sha256='SHA'}}]"),
-            "`pylock.toml`: package `a`: a-1-py3-none-any.whl has neither URL nor path",
+            "`pylock.toml`: package `a`: its wheel has neither URL nor path",
         );
         check(
             &package("vcs={type='git', url='https://u:secret@h/r', commit-id='x'}"),
@@ -550,19 +651,29 @@ mod tests {
                 sha256: DIGEST.parse().unwrap(),
                 size: Some(3),
             }],
+            sources: vec![SourcePin {
+                name: "0".parse().unwrap(),
+                version: "1.0".parse().unwrap(),
+                file: "0-1.0.tar.gz".to_owned(),
+                source: WheelSource::Url("https://h/0-1.0.tar.gz".parse().unwrap()),
+                sha256: Some(DIGEST.parse().unwrap()),
+                size: None,
+            }],
             notes: vec![Note::PassedOver {
                 name: "a".parse().unwrap(),
                 taken: "1.0".to_owned(),
                 newest: "2.0".to_owned(),
                 reason: "its wheels are for cp312".to_owned(),
                 fits_runtime: Some("python3.12".to_owned()),
+                compilable: true,
             }],
             inputs: Some(Sha256::of(b"x")),
         };
         let text = write(&lock, target);
         let tags = Tags::of(target);
         let none = BTreeSet::new();
-        let selection = Selection { label: "x", tags: &tags, extras: &none, groups: &none };
+        let policy = CompilePolicy::default();
+        let selection = Selection { label: "x", tags: &tags, extras: &none, groups: &none, policy: &policy };
         assert_eq!(parse(&text, "x").unwrap().select(&selection).unwrap(), lock);
         let other = Tags::of(Target::new("python3.11", "arm64", "2026-11-24").unwrap());
         assert!(parse(&text, "x").unwrap().select(&Selection { tags: &other, ..selection }).is_err());

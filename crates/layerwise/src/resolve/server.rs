@@ -15,11 +15,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::metadata;
+use super::metadata::{self, Prepare};
 use super::page::{self, File};
 use super::upstream::{Upstream, UpstreamError};
-use super::view::{Project, view};
-use crate::io::{Io, WheelsError};
+use super::view::{Project, Sources, view};
+use crate::io::{Io, Wanted, WheelsError};
 use crate::model::tag::Tags;
 use crate::model::{PackageName, Sha256, WheelName};
 
@@ -67,7 +67,27 @@ pub struct Learnt {
     pub digests: HashMap<String, Sha256>,
     /// What failed, first first.
     pub failures: Vec<ServeError>,
-    files: Vec<(WheelName, File)>,
+    files: Vec<Shown>,
+}
+
+/// A file as uv is shown it.
+#[derive(Debug, Clone)]
+enum Shown {
+    Wheel(WheelName, File),
+    /// A source distribution, shown as the wheel it would become: so uv never builds anything. `kin` is the nearest
+    /// of the release's own wheels, which has the same metadata.
+    Source {
+        wheel: WheelName,
+        file: File,
+        kin: Option<Box<(WheelName, File)>>,
+    },
+}
+
+impl Shown {
+    fn file(&self) -> &File {
+        let (Self::Wheel(_, file) | Self::Source { file, .. }) = self;
+        file
+    }
 }
 
 type Pages = HashMap<PackageName, Arc<tokio::sync::OnceCell<Option<Bytes>>>>;
@@ -75,10 +95,24 @@ type Pages = HashMap<PackageName, Arc<tokio::sync::OnceCell<Option<Bytes>>>>;
 struct State {
     io: Arc<Io>,
     upstream: Upstream,
-    tags: Tags,
+    show: Show,
     token: String,
     pages: Mutex<Pages>,
     learnt: Mutex<Learnt>,
+}
+
+/// What is shown.
+enum Show {
+    /// What fits a target, with metadata only.
+    Fitting(Box<Fitting>),
+    /// All wheels, with their bytes.
+    Whole,
+}
+
+struct Fitting {
+    tags: Tags,
+    sources: Sources,
+    prepare: Arc<Prepare>,
 }
 
 /// A running view. It stops when dropped.
@@ -95,14 +129,30 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Starts the view of `upstream` for the target of `tags`.
-    pub async fn start(io: Arc<Io>, upstream: Upstream, tags: Tags) -> std::io::Result<Self> {
+    /// Starts the view of `upstream` for the target of `tags`, with `sources` where no wheel fits; `prepare` gets the
+    /// metadata of those that do not tell it.
+    pub async fn start(
+        io: Arc<Io>,
+        upstream: Upstream,
+        tags: Tags,
+        sources: Sources,
+        prepare: Arc<Prepare>,
+    ) -> std::io::Result<Self> {
+        Self::serve(io, upstream, Show::Fitting(Box::new(Fitting { tags, sources, prepare }))).await
+    }
+
+    /// Starts an index of all wheels of `upstream`, for build environments on this machine.
+    pub async fn start_whole(io: Arc<Io>, upstream: Upstream) -> std::io::Result<Self> {
+        Self::serve(io, upstream, Show::Whole).await
+    }
+
+    async fn serve(io: Arc<Io>, upstream: Upstream, show: Show) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             io,
             upstream,
-            tags,
+            show,
             token: random_token()?,
             pages: Mutex::default(),
             learnt: Mutex::default(),
@@ -120,7 +170,7 @@ impl Server {
     pub fn real_file(&self, learnt: &Learnt, url: &str) -> Option<File> {
         let rest = url.strip_prefix(&format!("http://{}/{}/files/", self.address, self.state.token))?;
         let id: usize = rest.split('/').next()?.parse().ok()?;
-        learnt.files.get(id).map(|(_, file)| file.clone())
+        learnt.files.get(id).map(|shown| shown.file().clone())
     }
 
     /// Looks at, or takes, what was learnt.
@@ -181,11 +231,14 @@ impl State {
         }
         let file = path.strip_prefix("/files/").and_then(|rest| {
             let (id, name) = rest.split_once('/')?;
-            let (wheel, file) = self.learnt(|learnt| learnt.files.get(id.parse::<usize>().ok()?).cloned())?;
-            Some((wheel, file, name.ends_with(".metadata")))
+            let shown = self.learnt(|learnt| learnt.files.get(id.parse::<usize>().ok()?).cloned())?;
+            Some((shown, name.ends_with(".metadata")))
         });
         match file {
-            Some((wheel, file, true)) => self.metadata(wheel, file).await,
+            Some((shown, true)) => self.metadata(shown).await,
+            Some((Shown::Wheel(wheel, file), false)) if matches!(self.show, Show::Whole) => {
+                self.bytes(&wheel, &file).await
+            }
             // uv reads metadata only; a whole file would be asked for here if it could not read that.
             _ => status(StatusCode::NOT_FOUND),
         }
@@ -217,19 +270,26 @@ impl State {
             self.learnt(|learnt| learnt.projects.insert(name.clone(), None));
             return None;
         };
-        let project = Arc::new(view(name, files, &self.tags));
+        let project = Arc::new(match &self.show {
+            Show::Fitting(fitting) => view(name, files, &fitting.tags, &fitting.sources),
+            Show::Whole => whole(name, files),
+        });
         let mut shown = Vec::new();
         self.learnt(|learnt| {
-            for release in project.releases.values() {
-                for (_, wheel, file) in &release.fitting {
+            let wheels = project.releases.values().flat_map(|release| &release.fitting);
+            let wheels = wheels.map(|(_, wheel, file)| Shown::Wheel(wheel.clone(), file.clone()));
+            let built = project.releases.iter().filter_map(|(version, release)| as_wheel(name, version, release));
+            let offered: Vec<Shown> = wheels.chain(built).collect();
+            {
+                for offer in offered {
                     let id = learnt.files.len();
-                    learnt.files.push((wheel.clone(), file.clone()));
+                    let (Shown::Wheel(wheel, file) | Shown::Source { wheel, file, .. }) = &offer;
                     // Without any, uv would read the whole wheel for its lock: this one stands in until ours is known
                     // (`Learnt::digests`), which it is as soon as uv has asked for the metadata.
                     let sha256 = file.sha256.unwrap_or_else(|| Sha256::of(file.filename.as_bytes()));
                     let mut entry = serde_json::json!({
-                        "filename": file.filename,
-                        "url": format!("/{}/files/{id}/{}", self.token, file.filename.replace('+', "%2B")),
+                        "filename": wheel.text,
+                        "url": format!("/{}/files/{id}/{}", self.token, wheel.text.replace('+', "%2B")),
                         "hashes": { "sha256": sha256 },
                         "requires-python": file.requires_python,
                         "size": file.size,
@@ -242,6 +302,7 @@ impl State {
                     // HTML tells neither size nor time. uv refuses a null where a key may be missing.
                     entry.as_object_mut().expect("made above").retain(|_, value| !value.is_null());
                     shown.push(entry);
+                    learnt.files.push(offer);
                 }
             }
             learnt.projects.insert(name.clone(), Some(project));
@@ -250,8 +311,36 @@ impl State {
         Some(Bytes::from(page.to_string()))
     }
 
-    async fn metadata(self: &Arc<Self>, wheel: WheelName, file: File) -> Response<Full<Bytes>> {
-        match metadata::read(&self.io, &wheel, &file).await {
+    /// A whole wheel, which is in the cache afterwards.
+    async fn bytes(&self, wheel: &WheelName, file: &File) -> Response<Full<Bytes>> {
+        let local = file.url.to_file_path().ok().filter(|_| file.url.scheme() == "file");
+        let read = match local {
+            Some(path) => tokio::fs::read(path).await,
+            None => {
+                let wanted = Wanted { name: wheel, url: &file.url, sha256: file.sha256, size: file.size };
+                match self.io.wheel(wanted).await {
+                    Ok(cached) => tokio::fs::read(cached.path).await,
+                    Err(source) => {
+                        let (wheel, source) = (wheel.text.clone(), metadata::MetadataError::Wheel(source));
+                        self.learnt(|learnt| learnt.failures.push(ServeError::Metadata { wheel, source }));
+                        return status(StatusCode::BAD_REQUEST);
+                    }
+                }
+            }
+        };
+        read.map_or_else(|_| status(StatusCode::NOT_FOUND), |bytes| response("application/octet-stream", bytes.into()))
+    }
+
+    async fn metadata(self: &Arc<Self>, shown: Shown) -> Response<Full<Bytes>> {
+        let (found, file) = match &shown {
+            Shown::Wheel(wheel, file) => (metadata::read(&self.io, wheel, file).await, file),
+            Shown::Source { wheel, file, kin } => {
+                let source = metadata::Source { wheel, file, kin: kin.as_deref() };
+                let Show::Fitting(fitting) = &self.show else { return status(StatusCode::NOT_FOUND) };
+                (metadata::of_source(&self.io, source, fitting.prepare.as_ref()).await, file)
+            }
+        };
+        match found {
             Ok(found) => {
                 let body = Bytes::copy_from_slice(found.text.as_bytes());
                 self.learnt(|learnt| {
@@ -264,12 +353,37 @@ impl State {
             }
             // A broken wheel is uv's to pass over, as it does with one from any index; but it is remembered.
             Err(source) => {
-                let wheel = wheel.text;
+                let wheel = match &shown {
+                    Shown::Wheel(wheel, _) => wheel.text.clone(),
+                    Shown::Source { file, .. } => file.filename.clone(),
+                };
                 self.learnt(|learnt| learnt.failures.push(ServeError::Metadata { wheel, source }));
                 status(StatusCode::BAD_REQUEST)
             }
         }
     }
+}
+
+/// All wheels of a project, unjudged: uv judges for the machine it runs on.
+fn whole(name: &PackageName, files: Vec<File>) -> Project {
+    let mut project = Project::default();
+    for file in files {
+        let Ok(wheel) = file.filename.parse::<WheelName>() else { continue };
+        if wheel.name == *name {
+            project.releases.entry(wheel.version.clone()).or_default().fitting.push((0, wheel, file));
+        }
+    }
+    project
+}
+
+/// The release's source distribution as the wheel it would become, if it may be chosen.
+fn as_wheel(name: &PackageName, version: &pep440_rs::Version, release: &super::view::Release) -> Option<Shown> {
+    let file = release.sdist.clone().filter(|_| release.from_source)?;
+    let wheel = format!("{}-{version}-py3-none-any.whl", name.as_str().replace('-', "_")).parse().ok()?;
+    let of_linux =
+        |wheel: &WheelName| wheel.is_any_platform() || wheel.platforms.iter().any(|tag| tag.contains("linux"));
+    let kin = release.misfits.iter().filter(|(_, wheel, _)| of_linux(wheel)).min_by(|a, b| a.0.cmp(&b.0));
+    Some(Shown::Source { wheel, file, kin: kin.map(|(_, wheel, file)| Box::new((wheel.clone(), file.clone()))) })
 }
 
 fn response(content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {

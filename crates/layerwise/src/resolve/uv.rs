@@ -121,6 +121,8 @@ pub struct Answer {
     pub pylock: Option<String>,
     /// What it wrote to stderr.
     pub stderr: String,
+    /// The directory that relative paths in the lock count from; it is gone.
+    pub dir: PathBuf,
 }
 
 /// Versions to choose.
@@ -281,6 +283,75 @@ impl Uv {
         self.run(io, command, exchange.path(), false).await
     }
 
+    /// A build environment at `dir`, on `python`.
+    pub async fn venv(&self, python: &Path, dir: &Path, io: &Io) -> Result<(), UvError> {
+        let mut command = self.command(io);
+        command.args(["venv", "--quiet", "--no-project", "--relocatable", "--python"]).arg(python).arg(dir);
+        let output = self.output(&mut command).await?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(UvError::Exchange(std::io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())))
+    }
+
+    /// Installs wheels of `requirements` into the environment `scratch/env`, from one index; uv's cache is beside it.
+    /// What uv said, where it could not.
+    pub async fn install(
+        &self,
+        requirements: &[String],
+        index_url: &str,
+        scratch: &Path,
+        io: &Io,
+    ) -> Result<Result<(), String>, UvError> {
+        let list = scratch.join("requirements.txt");
+        let lines: String = requirements.iter().map(|one| format!("{}\n", one.replace(['\n', '\r'], " "))).collect();
+        fs::write(&list, lines).map_err(UvError::Exchange)?;
+        let mut command = self.command(io);
+        command
+            .args(["pip", "install", "--quiet", "--no-build", "--python"])
+            .arg(scratch.join("env"))
+            .arg("-r")
+            .arg(&list);
+        command.current_dir(scratch).env("UV_DEFAULT_INDEX", index_url);
+        // The view's address is another one every time: what uv would keep for it is of no use later.
+        command.env("UV_CACHE_DIR", scratch.join("uv-cache"));
+        let output = self.output(&mut command).await?;
+        let said = || {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            let lines =
+                text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("http://127.0.0.1"));
+            lines.take(12).collect::<Vec<_>>().join(" ")
+        };
+        Ok(if output.status.success() { Ok(()) } else { Err(said()) })
+    }
+
+    /// Exactly what is installed in an environment, `name==version`, sorted; empty where uv cannot say.
+    pub async fn freeze(&self, python: &Path, io: &Io) -> Vec<String> {
+        let mut command = self.command(io);
+        command.args(["pip", "freeze", "--quiet", "--python"]).arg(python);
+        let Ok(output) = self.output(&mut command).await else { return Vec::new() };
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    }
+
+    /// A Python of this version that uv knows of.
+    pub async fn find_python(&self, version: &str, io: &Io) -> Option<PathBuf> {
+        let mut command = self.command(io);
+        command.args(["python", "find", "--quiet", "--no-project", "--no-python-downloads", version]);
+        let output = self.output(&mut command).await.ok().filter(|output| output.status.success())?;
+        Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
+    }
+
+    /// Has uv get a Python of this version; what it said, where it could not.
+    pub async fn install_python(&self, version: &str, io: &Io) -> Result<(), String> {
+        let mut command = self.command(io);
+        command.args(["python", "install", "--quiet", "--no-bin", version]);
+        let output = self.output(&mut command).await.map_err(|error| crate::error::chain(&error))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).lines().map(str::trim).take(3).collect::<Vec<_>>().join(" "))
+    }
+
     async fn run(
         &self,
         io: &Io,
@@ -333,7 +404,8 @@ fn again(command: &tokio::process::Command) -> tokio::process::Command {
 fn answer(output: &std::process::Output, written: &Path) -> Result<Answer, UvError> {
     let pylock = output.status.success().then(|| fs::read_to_string(written)).transpose();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok(Answer { pylock: pylock.map_err(UvError::Exchange)?, stderr })
+    let dir = written.parent().map(Path::to_owned).unwrap_or_default();
+    Ok(Answer { pylock: pylock.map_err(UvError::Exchange)?, stderr, dir })
 }
 
 /// Whether a failure of uv has to do with the interpreter, not with the packages.

@@ -10,7 +10,7 @@ use pep440_rs::{Version, VersionSpecifiers};
 
 use super::page::{File, sdist_stem};
 use crate::model::tag::{Misfit, Tags};
-use crate::model::{PackageName, Runtime, Target, WheelName};
+use crate::model::{CompilePolicy, PackageName, Runtime, Target, WheelName};
 
 /// All that is known of a project's releases, judged for one target.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +26,12 @@ pub struct Release {
     pub fitting: Vec<(u32, WheelName, File)>,
     /// Wheels that do not, and why.
     pub misfits: Vec<(Misfit, WheelName, File)>,
-    /// Whether there is a source distribution.
-    pub sdist: bool,
+    /// The source distribution, if there is one that can be read.
+    pub sdist: Option<File>,
+    /// The source distribution may be chosen: no wheel fits, and building it is allowed, or it may be pure Python.
+    pub from_source: bool,
+    /// There is a source distribution, of whatever kind.
+    pub has_sdist: bool,
     /// All of its files are withdrawn.
     pub yanked: bool,
     /// Its `Requires-Python` admits the target.
@@ -36,9 +40,23 @@ pub struct Release {
     pub requires_python: Option<String>,
 }
 
+/// Which source distributions may be chosen where no wheel fits.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// What may be compiled.
+    pub policy: CompilePolicy,
+    /// Versions that are wanted and no others (`==`).
+    pub pinned: BTreeSet<(PackageName, Version)>,
+}
+
 /// Sorts a project's files into releases and judges each wheel for the target.
+///
+/// A source distribution may be chosen where its release has no wheel that fits, and either it may be compiled, or
+/// the release has no wheels at all, for any platform: then it may be pure Python, which its build will show. The
+/// latter only where it is the one way to have the project: wheels come first.
+///
 /// File names that are neither a wheel's nor a source distribution's of `name` are left out.
-pub fn view(name: &PackageName, files: Vec<File>, tags: &Tags) -> Project {
+pub fn view(name: &PackageName, files: Vec<File>, tags: &Tags, sources: &Sources) -> Project {
     let python = &tags.target().runtime.python;
     let mut releases: BTreeMap<Version, Release> = BTreeMap::new();
     let mut intact: BTreeSet<Version> = BTreeSet::new();
@@ -67,7 +85,14 @@ pub fn view(name: &PackageName, files: Vec<File>, tags: &Tags) -> Project {
             release.requires_python.clone_from(&file.requires_python);
         }
         match wheel {
-            None => release.sdist = true,
+            None if !admits || !is_readable(&file.filename) => release.has_sdist = true,
+            None => {
+                release.has_sdist = true;
+                // Of two forms of the same, the tar.
+                if release.sdist.as_ref().is_none_or(|other| other.filename.ends_with(".zip")) {
+                    release.sdist = Some(file);
+                }
+            }
             Some(wheel) => match tags.rank(&wheel) {
                 Ok(rank) if admits => release.fitting.push((rank, wheel, file)),
                 Ok(_) => release.misfits.push((Misfit::Python(wheel.pythons.join(".")), wheel, file)),
@@ -75,11 +100,24 @@ pub fn view(name: &PackageName, files: Vec<File>, tags: &Tags) -> Project {
             },
         }
     }
+    let only_sources = releases
+        .iter()
+        .all(|(version, release)| release.fitting.is_empty() || !intact.contains(version) || version.any_prerelease());
     for (version, release) in &mut releases {
         release.yanked = !intact.contains(version);
+        release.from_source = release.sdist.is_some()
+            && release.fitting.is_empty()
+            && (sources.policy.allows(name)
+                || release.misfits.is_empty()
+                    && (only_sources || sources.pinned.contains(&(name.clone(), version.clone()))));
         release.fitting.sort_by(|a, b| preference((a.0, &a.1), (b.0, &b.1)));
     }
     Project { releases }
+}
+
+/// Whether layerwise can unpack a source distribution of this name.
+fn is_readable(filename: &str) -> bool {
+    [".tar.gz", ".tgz", ".zip"].iter().any(|end| filename.ends_with(end))
 }
 
 /// Whether `Requires-Python` admits `python`. What cannot be read admits everything, as pip and uv do.
@@ -99,6 +137,11 @@ fn sdist_version(name: &PackageName, filename: &str) -> Option<Version> {
 }
 
 impl Release {
+    /// Whether it can be had at all: as a wheel, or built from its source distribution.
+    pub fn is_offered(&self) -> bool {
+        !self.fitting.is_empty() || self.from_source
+    }
+
     /// Why none of its wheels fits, as half a sentence that follows "1.2.3 skipped: ".
     pub fn reason(&self, target: Target) -> String {
         let runtime = &target.runtime.name;
@@ -107,7 +150,7 @@ impl Release {
         }
         let nearest = self.misfits.iter().map(|(misfit, ..)| misfit).min();
         match nearest {
-            None if self.sdist => "it has no wheels, only a source distribution".to_owned(),
+            None if self.has_sdist => "it has no wheels, only a source distribution".to_owned(),
             None => "it has no files".to_owned(),
             Some(Misfit::Glibc(needs)) => {
                 let abis: BTreeSet<&str> = self
@@ -207,7 +250,7 @@ mod tests {
                 upload_time: None,
             }
         });
-        view(&"tik-token".parse().unwrap(), files.collect(), &Tags::of(target))
+        view(&"tik-token".parse().unwrap(), files.collect(), &Tags::of(target), &Sources::default())
     }
 
     fn check(runtime: &str, names: &[&str], expected: &str) {

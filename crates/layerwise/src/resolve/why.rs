@@ -10,7 +10,7 @@ use super::view::Project;
 use crate::input::Requirement;
 use crate::model::marker::Environment;
 use crate::model::specifier::{self, Specifier};
-use crate::model::{Note, PackageName, Pin, Target};
+use crate::model::{Note, PackageName, Pin, SourcePin, Target};
 
 /// What was learnt of the projects that uv asked for.
 pub type Projects = BTreeMap<PackageName, Option<Arc<Project>>>;
@@ -19,6 +19,8 @@ pub type Projects = BTreeMap<PackageName, Option<Arc<Project>>>;
 pub struct Choice<'a> {
     /// What was chosen.
     pub packages: &'a [Pin],
+    /// What was chosen to be built.
+    pub sources: &'a [SourcePin],
     /// What was wanted, and constraints.
     pub requirements: Vec<&'a Requirement>,
     /// What the index has.
@@ -32,18 +34,46 @@ pub struct Choice<'a> {
 /// The notes on a choice, sorted by package.
 pub fn notes(choice: &Choice<'_>) -> Vec<Note> {
     let allowed = specifiers(choice);
-    choice.packages.iter().flat_map(|pin| notes_on(pin, choice, &allowed)).collect()
+    let wheels = choice.packages.iter().flat_map(|pin| {
+        let notes = notes_on(&pin.name, &pin.version, Some(pin), choice, &allowed);
+        notes.into_iter().map(|note| (&pin.name, note))
+    });
+    let sources = choice.sources.iter().flat_map(|pin| {
+        let notes =
+            from_source(pin, choice).into_iter().chain(notes_on(&pin.name, &pin.version, None, choice, &allowed));
+        notes.map(|note| (&pin.name, note))
+    });
+    let mut notes: Vec<_> = wheels.chain(sources).collect();
+    notes.sort_by_key(|(name, _)| *name);
+    notes.into_iter().map(|(_, note)| note).collect()
 }
 
-fn notes_on(pin: &Pin, choice: &Choice<'_>, allowed: &BTreeMap<PackageName, Vec<VersionSpecifiers>>) -> Vec<Note> {
-    let Some(Some(project)) = choice.projects.get(&pin.name) else { return Vec::new() };
+fn from_source(pin: &SourcePin, choice: &Choice<'_>) -> Option<Note> {
+    let project = choice.projects.get(&pin.name)?.as_ref()?;
+    let release = project.releases.get(&pin.version)?;
+    Some(Note::FromSource {
+        name: pin.name.clone(),
+        version: pin.version.to_string(),
+        reason: release.reason(choice.target),
+        nearest_wheel: project.nearest_fitting(&pin.version).map(ToString::to_string),
+    })
+}
+
+fn notes_on(
+    name: &PackageName,
+    taken: &Version,
+    wheel: Option<&Pin>,
+    choice: &Choice<'_>,
+    allowed: &BTreeMap<PackageName, Vec<VersionSpecifiers>>,
+) -> Vec<Note> {
+    let Some(Some(project)) = choice.projects.get(name) else { return Vec::new() };
     let none = Vec::new();
-    let allowed = allowed.get(&pin.name).unwrap_or(&none);
+    let allowed = allowed.get(name).unwrap_or(&none);
     let mut notes = Vec::new();
 
-    let newer = project.releases.range(pin.version.clone()..).rev().find(|(version, release)| {
-        **version > pin.version
-            && release.fitting.is_empty()
+    let newer = project.releases.range(taken.clone()..).rev().find(|(version, release)| {
+        *version > taken
+            && !release.is_offered()
             && release.python_fits
             && !release.yanked
             && !version.any_prerelease()
@@ -52,28 +82,29 @@ fn notes_on(pin: &Pin, choice: &Choice<'_>, allowed: &BTreeMap<PackageName, Vec<
     });
     if let Some((version, release)) = newer {
         notes.push(Note::PassedOver {
-            name: pin.name.clone(),
-            taken: pin.version.to_string(),
+            name: name.clone(),
+            taken: taken.to_string(),
             newest: version.to_string(),
             reason: release.reason(choice.target),
             fits_runtime: release.later_runtime(choice.target),
+            compilable: release.sdist.is_some(),
         });
     }
 
-    if let Some(release) = project.releases.get(&pin.version).filter(|_| pin.wheel.is_any_platform())
+    if let Some(release) = project.releases.get(taken).filter(|_| wheel.is_some_and(|pin| pin.wheel.is_any_platform()))
         && release.misfits.iter().any(|(_, wheel, _)| !wheel.is_any_platform())
     {
         notes.push(Note::PureFallback {
-            name: pin.name.clone(),
-            version: pin.version.to_string(),
+            name: name.clone(),
+            version: taken.to_string(),
             reason: release.reason(choice.target),
         });
     }
 
     let asked_for = allowed.iter().any(|specifiers| specifiers.iter().any(|one| one.version().any_prerelease()));
     let stable = project.releases.keys().any(|version| !version.any_prerelease());
-    if pin.version.any_prerelease() && stable && !asked_for {
-        notes.push(Note::Prerelease { name: pin.name.clone(), version: pin.version.to_string() });
+    if taken.any_prerelease() && stable && !asked_for {
+        notes.push(Note::Prerelease { name: name.clone(), version: taken.to_string() });
     }
     notes
 }
@@ -87,11 +118,10 @@ fn specifiers(choice: &Choice<'_>) -> BTreeMap<PackageName, Vec<VersionSpecifier
         .filter_map(|requirement| specifier::parse(&requirement.text).ok())
         .filter(|requirement| environment.holds_tree(&requirement.marker))
         .collect();
-    let declared: Vec<(&PackageName, Vec<Specifier>)> = choice
-        .packages
-        .iter()
-        .filter_map(|pin| Some((&pin.name, requires_dist(choice.metadata.get(&pin.wheel.text)?))))
-        .collect();
+    let wheels = choice.packages.iter().map(|pin| (&pin.name, &pin.wheel.text));
+    let files = wheels.chain(choice.sources.iter().map(|pin| (&pin.name, &pin.file)));
+    let declared: Vec<(&PackageName, Vec<Specifier>)> =
+        files.filter_map(|(name, file)| Some((name, requires_dist(choice.metadata.get(file)?)))).collect();
 
     // Extras that anybody asks for, of whatever package: enough for an explanation.
     let everything = declared.iter().flat_map(|(_, requirements)| requirements).chain(&requirements);
@@ -154,12 +184,16 @@ pub fn hints(requirements: &[Requirement], projects: &Projects, target: Target, 
             None => continue,
         };
         let allowed = || project.releases.iter().filter(|(version, _)| specifiers.contains(version));
-        let fits = allowed().any(|(version, release)| !release.fitting.is_empty() && !version.any_prerelease());
+        let fits = allowed().any(|(version, release)| release.is_offered() && !version.any_prerelease());
         let hidden = allowed()
             .rev()
-            .find(|(version, release)| release.fitting.is_empty() && !release.yanked && !version.any_prerelease());
+            .find(|(version, release)| !release.is_offered() && !release.yanked && !version.any_prerelease());
         let Some((version, release)) = hidden.filter(|_| !fits || !wanted.contains_key(name)) else { continue };
-        hints.push(unfit(name, version, project, target) + &later(release.later_runtime(target)));
+        let compile = match &release.sdist {
+            Some(_) => format!("; `--compile {name}` builds it from its source distribution"),
+            None => String::new(),
+        };
+        hints.push(unfit(name, version, project, target) + &later(release.later_runtime(target)) + &compile);
     }
     hints.truncate(4);
     hints

@@ -189,7 +189,12 @@ pub fn extract(file: &mut (impl Read + Seek), member: &Member, to: &mut dyn Writ
         offset: member.offset,
         executable: member.executable,
     };
-    MemberReader::new().read(file, &located, |chunk| to.write_all(chunk)).map(drop)
+    extract_located(file, &located, to)
+}
+
+/// Writes the unpacked bytes of one member of whatever zip, compared with its CRC-32 and size.
+pub fn extract_located(file: &mut (impl Read + Seek), member: &Located, to: &mut dyn Write) -> Result<(), WheelError> {
+    MemberReader::new().read(file, member, |chunk| to.write_all(chunk)).map(drop)
 }
 
 /// The one `*.dist-info` directory at the top; it must be of the distribution and version in the file's name.

@@ -7,4 +7,4 @@ mod index;
 
 pub use directory::{Method, ZipError};
 pub(crate) use index::MemberReader;
-pub use index::{Member, WheelError, WheelIndex, extract, index, index_and_facts};
+pub use index::{Member, WheelError, WheelIndex, extract, extract_located, index, index_and_facts};

@@ -1,0 +1,227 @@
+//! Building from source distributions that bring their own build backend: what a build may see and do, and what
+//! comes of it when it misbehaves. (Real compilers are in `real_index.rs`.)
+
+#![cfg(target_os = "linux")]
+
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use layerwise_testkit::{Cli, Index, Sdist, python, sdist};
+
+use super::{archive, files_below, json, layerwise, sha256_of};
+
+/// The kit's backend with something to do first, whose answer becomes the module `report`.
+fn backend(before: &str) -> String {
+    format!(
+        "import json, os, pathlib, subprocess, sys, time, zipfile\n\
+         def build_wheel(out, config_settings=None, metadata_directory=None):\n    \
+             report = {{}}\n{}\n    \
+             name = 'hostile-1.0-py3-none-any.whl'\n    \
+             info = 'hostile-1.0.dist-info/'\n    \
+             with zipfile.ZipFile(os.path.join(out, name), 'w') as z:\n        \
+                 z.writestr('report.py', json.dumps(report, indent=1, sort_keys=True))\n        \
+                 z.writestr(info + 'METADATA', 'Metadata-Version: 2.2\\nName: hostile\\nVersion: 1.0\\n')\n        \
+                 z.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n        \
+                 z.writestr(info + 'RECORD', '')\n    \
+             return name\n",
+        before.lines().map(|line| format!("    {line}\n")).collect::<String>()
+    )
+}
+
+fn hostile(before: &str) -> Sdist {
+    sdist("hostile", "1.0").file("backend.py", backend(before)).build()
+}
+
+/// A build of `package` alone; `None`, said aloud, where this machine has no Python for it.
+fn build(index: Index, package: &str) -> Option<(Cli, layerwise_testkit::Served)> {
+    let Some(python) = python(13) else {
+        drop(writeln!(std::io::stderr(), "SKIPPED: no Python 3.13 to build with"));
+        return None;
+    };
+    let served = index.serve();
+    let cli = layerwise(&served, &format!("build -p {package} --runtime python3.13 --name demo -o demo.zip"));
+    Some((cli.path(python.parent().unwrap()), served))
+}
+
+/// What the hostile backend saw; `None`, said aloud, where builds cannot be walled in here.
+fn report(before: &str) -> Option<serde_json::Value> {
+    let (cli, _served) = build(Index::new().sdist(hostile(before)), "hostile")?;
+    let secret = cli.home().join("secret");
+    fs_err::write(&secret, "token").unwrap();
+    let cli = cli.env("AWS_SECRET_ACCESS_KEY", "hidden");
+    drop(cli.run().success());
+    assert!(fs_err::read_to_string(&secret).unwrap() == "token");
+    let records = files_below(&cli.cache().join("built-v1"));
+    let record = fs_err::read_to_string(cli.cache().join("built-v1").join(&records[0])).unwrap();
+    if !record.contains("\"Ok\": null") {
+        drop(writeln!(std::io::stderr(), "SKIPPED: builds are not isolated on this machine: {record}"));
+        return None;
+    }
+    Some(serde_json::from_str(&content(&cli, "python/report.py")).unwrap())
+}
+
+/// One file of the zip that was built.
+#[track_caller]
+fn content(cli: &Cli, path: &str) -> String {
+    let members = archive::read(&cli.project().join("demo.zip"));
+    members.iter().find(|member| member.name == path).unwrap().text().to_owned()
+}
+
+#[test]
+fn a_pure_one_is_built_and_cached() {
+    let pure = || sdist("pure", "1.0").file("src/pure.py", "x = 1\n").requires("dep").build();
+    let dep = || layerwise_testkit::wheel("dep", "1").file("dep.py", "").build();
+    let Some((cli, _served)) = build(Index::new().sdist(pure()).wheel(dep()), "pure") else { return };
+    let first = cli.run().success();
+    assert!(first.stderr.contains("pure 1.0 is built from source: it has no wheels"), "{first}");
+    let sha256 = sha256_of(&first);
+    assert_eq!((content(&cli, "python/pure.py").as_str(), content(&cli, "python/dep.py").as_str()), ("x = 1\n", ""));
+    // From the cache, with nothing that could build.
+    let cached = cli.args(super::words("build -p pure --runtime python3.13 --name demo -o demo.zip --offline --json"));
+    let again = cached.run().success();
+    assert_eq!(json(&again)["layers"][0]["sha256"], sha256.as_str());
+    // Elsewhere: the same bytes.
+    let Some((other, _served)) = build(Index::new().sdist(pure()).wheel(dep()), "pure") else { return };
+    assert_eq!(sha256_of(&other.run().success()), sha256);
+}
+
+#[test]
+fn a_build_sees_neither_network_nor_home_nor_secrets_and_writes_nowhere() {
+    let seen = report(
+        "import socket\n\
+         def tries(what):\n    \
+             try:\n        \
+                 what()\n        \
+                 return True\n    \
+             except OSError:\n        \
+                 return False\n\
+         report['network'] = tries(lambda: socket.create_connection(('127.0.0.1', 1), 1)) or len(os.listdir('/sys/class/net')) if os.path.exists('/sys') else 0\n\
+         report['secrets'] = sorted(k for k in os.environ if 'AWS' in k)\n\
+         report['home'] = os.environ['HOME']\n\
+         report['homes'] = os.path.exists('/home') or os.path.exists('/root/secret')\n\
+         report['writes'] = [p for p in ['/usr/x', '/etc/x', '/x', '/bin/x'] if tries(lambda: open(p, 'w'))]\n\
+         report['user'] = os.getuid()\n\
+         report['cwd'] = os.getcwd()\n\
+         report['processes'] = len([p for p in os.listdir('/proc') if p.isdigit()])\n\
+         report['headers'] = os.listdir('/usr/include')\n\
+         report['null'] = os.path.exists('/dev/null') and not os.path.isfile('/dev/null')",
+    );
+    let Some(seen) = seen else { return };
+    let expected = serde_json::json!({
+        "network": 0, "secrets": [], "home": "/build/home", "homes": false, "writes": [], "user": 1000,
+        "cwd": "/build/src", "processes": 1, "headers": [], "null": true,
+    });
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn python_speaks_for_the_target() {
+    let seen = report(
+        "import platform, sysconfig\n\
+         report['machine'] = [platform.machine(), os.uname().machine, sysconfig.get_platform()]\n\
+         report['suffix'] = sysconfig.get_config_var('EXT_SUFFIX')\n\
+         report['cc'] = sysconfig.get_config_var('CC')\n\
+         report['glibc'] = platform.libc_ver()[1]\n\
+         report['include'] = sysconfig.get_path('include').startswith('/build/python')\n\
+         report['host'] = [v for v in map(str, sysconfig.get_config_vars().values()) if '-Wl,-rpath' in v or '-L/' in v]",
+    );
+    let Some(seen) = seen else { return };
+    let expected = serde_json::json!({
+        "machine": ["x86_64", "x86_64", "linux-x86_64"], "suffix": ".cpython-313-x86_64-linux-gnu.so",
+        "cc": "/build/shim/cc", "glibc": "2.34", "include": true, "host": [],
+    });
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn what_compiles_is_refused_until_it_is_allowed() {
+    for call in ["cc -c a.c", "/usr/bin/cc -c a.c", "cargo build"] {
+        let calls = format!("subprocess.run({call:?}, shell=True)");
+        let Some((cli, _served)) = build(Index::new().sdist(hostile(&calls)), "hostile") else { return };
+        let run = cli.run();
+        if call.starts_with('/') && run.code == Some(0) {
+            continue; // No compiler there, or no walls to put the shim in its place.
+        }
+        let run = run.failure(4);
+        assert!(run.stderr.contains("`hostile-1.0.tar.gz` has parts to compile"), "{run}");
+        assert!(run.stderr.contains("hint: `--compile hostile` allows it"), "{run}");
+        assert!(files_below(&cli.cache().join("built-v1")).is_empty());
+    }
+}
+
+#[test]
+fn failures_are_told_and_leave_nothing() {
+    let check = |before: &str, expected: &[&str]| {
+        let Some((cli, _served)) = build(Index::new().sdist(hostile(before)), "hostile") else { return };
+        let run = cli.run().failure(10);
+        for expected in expected {
+            assert!(run.stderr.contains(expected), "{expected}\n{run}");
+        }
+        assert_eq!(files_below(&cli.cache().join("built-v1")), Vec::<String>::new());
+        assert_eq!(files_below(&cli.cache().join("builds-v1")), Vec::<String>::new());
+        let log = cli.cache().join("logs-v1/hostile-python3.13-x86_64.log");
+        assert!(fs_err::metadata(log).unwrap().len() < 17 << 20);
+    };
+    check(
+        "sys.exit('a.c:1:1: fatal error: \\'ffi.h\\' file not found')",
+        &["it needs libffi", "the whole log is in `"],
+    );
+    check("print('x' * 100_000_000)\nsys.exit('error: too much')", &["failed to build `hostile-1.0.tar.gz`"]);
+    check("open('/build/src/../../evil', 'w')", &["failed to build `hostile-1.0.tar.gz`"]);
+    check("return '../../../../etc/passwd'", &["what `hostile-1.0.tar.gz` was built to cannot be used"]);
+    check("return None", &["what `hostile-1.0.tar.gz` was built to cannot be used"]);
+}
+
+/// What a build leaves running is stopped with it, and what is killed leaves nothing in the cache.
+#[test]
+fn killed_while_building() {
+    let sleeps = "subprocess.Popen(['sleep', '76543'])\ntime.sleep(600)";
+    let Some((cli, _served)) = build(Index::new().sdist(hostile(sleeps)), "hostile") else { return };
+    let mut child = cli.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let running = || {
+        let processes = fs_err::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter_map(|entry| fs_err::read(entry.path().join("cmdline")).ok())
+            .any(|line| line == b"sleep\x0076543\0")
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !running() {
+        assert!(Instant::now() < deadline, "the build did not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    let _status = child.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while running() {
+        assert!(Instant::now() < deadline, "the build lives on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(files_below(&cli.cache().join("built-v1")).is_empty());
+}
+
+#[test]
+fn a_directory_and_a_file_of_this_machine_are_built() {
+    let Some((cli, _served)) = build(Index::new(), "./libs/common") else { return };
+    let common = sdist("common", "1.0").file("src/common.py", "x = 1\n").build();
+    let project = "[project]\nname='common'\nversion='1.0'\n\
+        [build-system]\nrequires=[]\nbuild-backend='backend'\nbackend-path=['.']\n";
+    let unpacked = cli.project().join("libs/common");
+    fs_err::create_dir_all(unpacked.join("src")).unwrap();
+    let archive = cli.project().join("libs").join(&common.filename);
+    fs_err::write(&archive, &common.bytes).unwrap();
+    for (path, text) in [("pyproject.toml", project), ("PKG-INFO", &common.metadata), ("src/common.py", "x = 2\n")] {
+        fs_err::write(unpacked.join(path), text).unwrap();
+    }
+    fs_err::write(unpacked.join("backend.py"), layerwise_testkit::BACKEND).unwrap();
+    drop(cli.run().success());
+    assert_eq!(content(&cli, "python/common.py"), "x = 2\n");
+    // Another content is another wheel.
+    fs_err::write(unpacked.join("src/common.py"), "x = 3\n").unwrap();
+    drop(cli.run().success());
+    assert_eq!(content(&cli, "python/common.py"), "x = 3\n");
+    let line = format!("build -p ./libs/{} --runtime python3.13 --name demo -o demo.zip", common.filename);
+    let cli = cli.args(super::words(&line));
+    drop(cli.run().success());
+    assert_eq!(content(&cli, "python/common.py"), "x = 1\n");
+}
