@@ -127,7 +127,8 @@ fn a_summary() {
         CodeSha256 [DIGEST]
         (source_code_hash in Terraform)
         versions resolved now; `layerwise lock` writes them down
-        time [TIME]: resolve [TIME], fetch [TIME], assemble [TIME], pack [TIME]
+        check clean
+        time [TIME]: resolve [TIME], fetch [TIME], assemble [TIME], check [TIME], pack [TIME]
 
         built demo.zip
 
