@@ -111,6 +111,8 @@ impl<'w, 'a> Native<'w, 'a> {
         for (file, name) in &self.modules {
             queue.push((*file, self.use_of_module(*file, name)));
         }
+        // Not loaded, but what they bring along is found as if they were: one finding about them is enough.
+        queue.extend(self.foreign.iter().map(|file| (*file, Use::Loose)));
         // The most certain first, so that each file is visited with its final use at the first visit.
         queue.sort_by_key(|(file, usage)| (std::cmp::Reverse(*usage), std::cmp::Reverse(*file)));
         while let Some((file, usage)) = queue.pop() {
@@ -456,7 +458,7 @@ impl<'w, 'a> Native<'w, 'a> {
         let sibling = self.world.unloadable.iter().any(|other| other.module == *module && other.file < *file);
         let severity = if otherwise_there || sibling {
             Severity::Note
-        } else if certain() && (!named || self.reach.misses_unloadable(module)) {
+        } else if certain() && (!named || self.reach.wanted.contains(module)) {
             Severity::Error
         } else {
             Severity::Warning
@@ -490,11 +492,4 @@ fn expand(path: &str, file: &str) -> Option<String> {
     let origin = parent(file);
     let path = path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin);
     path.starts_with('/').then(|| join("/", &path)).flatten()
-}
-
-impl Reach {
-    /// Whether a certain import asks for an extension module that is there for another Python only.
-    fn misses_unloadable(&self, module: &str) -> bool {
-        self.missing_names().any(|name| name == module)
-    }
 }

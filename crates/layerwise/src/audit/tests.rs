@@ -363,6 +363,18 @@ fn abi_of_extension_modules() {
     let mut both = named(other, certain);
     both.push(file("python/p/x.py", ""));
     check(layer(both), &[&format!("note abi-mismatch python/p/{other}")]);
+    // Called for in a function, as cffi does; and where the one that needs it is optional itself, as in PyYAML.
+    check(layer(named(other, "def f():\n    from . import x\n")), &[&format!("error abi-mismatch python/p/{other}")]);
+    let mut optional = named(other, "try:\n    from .c import *\nexcept ImportError:\n    pass\n");
+    optional.push(file("python/p/c.py", "from p.x import f\n"));
+    check(layer(optional), &[&format!("warning abi-mismatch python/p/{other}")]);
+    // Of what it would have loaded nothing is said.
+    let mut libraries = vec![file("python/p/__init__.py", "from . import x")];
+    let module = elf().needs("libq.so.1").rpath("$ORIGIN/../libs");
+    libraries.push(file(&format!("python/p/{other}"), module.bytes()));
+    libraries.push(file("python/libs/libq.so.1", elf().needs("libr.so.1").bytes()));
+    libraries.push(file("python/libs/libr.so.1", elf().bytes()));
+    check(layer(libraries), &[&format!("error abi-mismatch python/p/{other}")]);
     // A lone module at the top.
     let lone = "_cffi_backend.cpython-310-x86_64-linux-gnu.so";
     check(layer(vec![file(&format!("python/{lone}"), elf().bytes())]), &[&format!("error abi-mismatch python/{lone}")]);
@@ -548,6 +560,10 @@ fn wheels_and_their_tags() {
     check(wheel(&["cp311-abi3-manylinux_2_28_x86_64"], needs("GLIBC_2.17")), &[&format!("note wheel-tag {at}")]);
     check(wheel(&["cp311-abi3-manylinux_2_17_x86_64"], needs("GLIBC_2.25")), &[&format!("note wheel-tag-untrue {at}")]);
     check(wheel(&["cp311-abi3-manylinux_2_17_x86_64"], None), &[&format!("warning wheel-fallback {at}")]);
+    // Not for Linux, but compiled.
+    let mac = Some(b"\xcf\xfa\xed\xfe\x07\0\0\x01".to_vec());
+    let found = ["error native-format [p] python/p/x.abi3.so", &format!("warning wheel-tag {at}")];
+    check(wheel(&["cp311-cp311-macosx_11_0_arm64"], mac), &found);
 }
 
 #[test]

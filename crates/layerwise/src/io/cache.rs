@@ -41,7 +41,7 @@ impl Bucket {
     pub const fn dir(self) -> &'static str {
         match self {
             Self::Wheels => "wheels-v1",
-            Self::Facts => "facts-v1",
+            Self::Facts => "facts-v2",
             Self::Metadata => "metadata-v1",
             Self::Pages => "pages-v1",
             Self::Deflated => "deflated-v1",
