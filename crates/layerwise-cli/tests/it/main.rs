@@ -9,6 +9,7 @@ mod cli;
 mod crash;
 mod fetch;
 mod lock;
+mod real_failures;
 mod real_index;
 mod resolve;
 

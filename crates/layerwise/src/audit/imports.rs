@@ -15,8 +15,8 @@ pub(super) struct Reach {
     pub certain: Vec<Option<usize>>,
     /// Dotted names that appear in some import, certain or not.
     pub named: HashSet<String>,
-    /// Those of them that some module at the top of the path comes to sooner or later, its functions included, other
-    /// than where a failure is caught.
+    /// Those of them that a module at the top of the path certainly imports, now or in a function, and so do those that
+    /// it imports.
     pub wanted: HashSet<String>,
     /// What is imported for certain and is not there: file, import, the name that misses, why.
     misses: Vec<Missed>,
@@ -91,7 +91,7 @@ fn wanted(world: &World<'_>) -> HashSet<String> {
     while let Some(name) = queue.pop() {
         let Some(module) = world.modules.get(&name) else { continue };
         for import in python(world, module.file).map(|facts| facts.imports.as_slice()).unwrap_or_default() {
-            let runs = import.when == When::Guarded || holds(import.when, world.target.runtime.minor);
+            let runs = import.when == When::Deferred || holds(import.when, world.target.runtime.minor);
             let Some(base) = absolute(&name, module, import).filter(|_| runs) else { continue };
             let names = prefixes(&base).map(str::to_owned);
             for name in names.chain(import.names.iter().map(|part| child(&base, part))) {
@@ -213,7 +213,7 @@ fn absolute(name: &str, module: &Module, import: &Import) -> Option<String> {
 fn holds(when: When, minor: u8) -> bool {
     match when {
         When::Always { from, until } => (from..until).contains(&minor),
-        When::Guarded | When::Caught => false,
+        When::Guarded | When::Deferred => false,
     }
 }
 

@@ -107,16 +107,19 @@ impl<'w, 'a> Native<'w, 'a> {
 
     /// Gives every needed library the use and the search paths of what needs it.
     fn spread(&mut self) {
-        let mut queue: Vec<(usize, Use)> = Vec::new();
+        let mut queue: Vec<(usize, Use, bool)> = Vec::new();
         for (file, name) in &self.modules {
-            queue.push((*file, self.use_of_module(*file, name)));
+            queue.push((*file, self.use_of_module(*file, name), false));
         }
-        // Not loaded, but what they bring along is found as if they were: one finding about them is enough.
-        queue.extend(self.foreign.iter().map(|file| (*file, Use::Loose)));
+        // Plugins hand on, too; and modules of another Python, so that of what they bring along nothing is said.
+        let is_elf = |file: &usize| matches!(self.world.files[*file].file.content, Content::Elf(_));
+        queue.extend((0..self.world.files.len()).filter(is_elf).map(|file| (file, Use::Loose, false)));
         // The most certain first, so that each file is visited with its final use at the first visit.
-        queue.sort_by_key(|(file, usage)| (std::cmp::Reverse(*usage), std::cmp::Reverse(*file)));
-        while let Some((file, usage)) = queue.pop() {
-            if self.uses.get(&file).is_some_and(|known| *known <= usage) {
+        queue.sort_by_key(|(file, usage, _)| (std::cmp::Reverse(*usage), std::cmp::Reverse(*file)));
+        while let Some((file, usage, grew)) = queue.pop() {
+            let known = self.uses.get(&file).copied();
+            let usage = known.map_or(usage, |known| known.min(usage));
+            if known == Some(usage) && !grew {
                 continue;
             }
             self.uses.insert(file, usage);
@@ -125,11 +128,12 @@ impl<'w, 'a> Native<'w, 'a> {
             for needed in &facts.needed {
                 for library in self.candidates(needed) {
                     let inherited = self.inherited.entry(library).or_default();
+                    let before = inherited.len();
                     // A chain of libraries with ever more paths is no real artifact.
-                    if inherited.len() < 64 {
+                    if before < 64 {
                         inherited.extend(handed_on.iter().cloned());
                     }
-                    queue.push((library, usage));
+                    queue.push((library, usage, inherited.len() > before));
                 }
             }
         }
@@ -463,12 +467,23 @@ impl<'w, 'a> Native<'w, 'a> {
         } else {
             Severity::Warning
         };
-        if sibling && !otherwise_there {
+        // What the modules that mypyc made share: they ask for it, and they are told about.
+        let shared =
+            module.ends_with("__mypyc") && self.world.unloadable.iter().any(|other| self.together(other, file));
+        if shared || sibling && !otherwise_there {
             return;
         }
         let (suffix, module) = (suffix.clone(), module.clone());
         let wants = extension_suffix(self.world.target);
         self.add(severity, *file, Problem::AbiMismatch { suffix, wants, module, otherwise_there });
+    }
+}
+
+impl Native<'_, '_> {
+    /// Whether two extension modules of another Python are of one distribution.
+    fn together(&self, other: &Unloadable, file: &usize) -> bool {
+        let owner = |file: usize| &self.world.files[file].owner;
+        other.file != *file && owner(other.file) == owner(*file)
     }
 }
 

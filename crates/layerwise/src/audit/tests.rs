@@ -257,6 +257,18 @@ fn libraries() {
     };
     check(chain(q().rpath("$ORIGIN/../libs").bytes()), &[]);
     check(chain(q().runpath("$ORIGIN/../libs").bytes()), &["warning native-library-unreachable python/libs/libq.so.1"]);
+    // A plugin hands on, too, whatever the order of the names.
+    let plugin = elf().needs("liba.so.1").rpath("$ORIGIN/../libs").bytes();
+    check(
+        layer(vec![
+            file("python/p/__init__.py", ""),
+            file("python/p/plugin.so.1", plugin),
+            file("python/libs/liba.so.1", elf().needs("libb.so.1").bytes()),
+            file("python/libs/libb.so.1", elf().needs("libc-1.so.1").bytes()),
+            file("python/libs/libc-1.so.1", elf().bytes()),
+        ]),
+        &[],
+    );
     // The system's comes before RUNPATH and /opt/lib, not before RPATH.
     let z = |binary: Vec<u8>| {
         let mut files = with_module(binary);
@@ -368,6 +380,13 @@ fn abi_of_extension_modules() {
     let mut optional = named(other, "try:\n    from .c import *\nexcept ImportError:\n    pass\n");
     optional.push(file("python/p/c.py", "from p.x import f\n"));
     check(layer(optional), &[&format!("warning abi-mismatch python/p/{other}")]);
+    let unsure = named(other, "if flag:\n    from . import x\n");
+    check(layer(unsure), &[&format!("warning abi-mismatch python/p/{other}")]);
+    // mypyc's modules have one for all beside them, and their sources.
+    let mut compiled = named(other, certain);
+    compiled.push(file("python/p/x.py", ""));
+    compiled.push(file("python/p/x__mypyc.cpython-312-x86_64-linux-gnu.so", elf().bytes()));
+    check(layer(compiled), &[&format!("note abi-mismatch python/p/{other}")]);
     // Of what it would have loaded nothing is said.
     let mut libraries = vec![file("python/p/__init__.py", "from . import x")];
     let module = elf().needs("libq.so.1").rpath("$ORIGIN/../libs");

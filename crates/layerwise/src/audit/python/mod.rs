@@ -68,10 +68,10 @@ pub enum When {
         /// The first for which it is not certain any more; 255 where there is none.
         until: u8,
     },
-    /// It may run, or may not.
+    /// It may run, or may fail without harm.
     Guarded,
-    /// It may fail without harm: what it raises is swallowed.
-    Caught,
+    /// It runs when a function is called, and a failure is not caught there.
+    Deferred,
 }
 
 /// Why a file could not be looked into.
@@ -468,7 +468,8 @@ impl Walk {
             self.found.push((offset, import(When::Always { from, until })));
         }
         if !reach.possible.without(reach.certain).is_empty() {
-            self.found.push((offset, import(if reach.caught { When::Caught } else { When::Guarded })));
+            let deferred = self.place == Place::Function && !reach.caught;
+            self.found.push((offset, import(if deferred { When::Deferred } else { When::Guarded })));
         }
     }
 
