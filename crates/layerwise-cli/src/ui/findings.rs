@@ -387,7 +387,10 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
         Problem::StdlibShadowed { module } => (
             format!("it hides `{module}` of the standard library: layers and function come first on Lambda's path"),
             None,
-            format!("rename it, or drop the package that brings it ({package})"),
+            match &finding.package {
+                Some(package) => format!("rename it, or drop the package that brings it ({package})"),
+                None => "rename it".to_owned(),
+            },
         ),
         Problem::PthFile { runs, adds } => (
             match runs {

@@ -656,6 +656,7 @@ fn names_that_hide_the_standard_library() {
     check(with("python/tomllib.py").on("python3.10", "x86_64"), &[]);
     check(with("python/imp.py").on("python3.12", "x86_64"), &[]);
     check(with("python/sys.py"), &[]);
+    check(with("python/__main__.py"), &[]);
 }
 
 #[test]
