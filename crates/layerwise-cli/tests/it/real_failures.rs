@@ -13,10 +13,7 @@ use super::{json, words};
 
 /// What this machine needs to reach the world, in a project of its own. `None` where it is not asked for or cannot be.
 fn project(test: &str) -> Option<Cli> {
-    if std::env::var_os("LAYERWISE_SLOW_TESTS").is_none() {
-        return None;
-    }
-    real(test)
+    std::env::var_os("LAYERWISE_SLOW_TESTS").and_then(|_| real(test))
 }
 
 /// `uv pip install --target`, wheels only, whatever the target makes of them.

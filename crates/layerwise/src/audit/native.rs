@@ -245,7 +245,7 @@ impl<'w, 'a> Native<'w, 'a> {
     fn versions(&mut self, file: usize, facts: &ElfFacts) {
         let runtime = self.world.target.runtime;
         let architecture = self.world.target.architecture;
-        let mut worst: BTreeMap<(&str, bool), (Vec<u32>, &str, &str, Ceiling)> = BTreeMap::new();
+        let mut worst: BTreeMap<(&str, bool), (Ceiling, &str, &str)> = BTreeMap::new();
         for need in facts.versions.iter().filter(|need| !need.weak) {
             let bundled = || matches!(self.library(file, facts, &need.library), Library::Bundled);
             let Some(beyond) = policy::beyond(runtime, architecture, &need.version) else { continue };
@@ -253,13 +253,12 @@ impl<'w, 'a> Native<'w, 'a> {
                 continue;
             }
             let family = need.version.split('_').next().unwrap_or_default();
-            let entry = (beyond.number.clone(), need.version.as_str(), need.library.as_str(), beyond);
-            let key = (family, entry.3.newer_images_have_it);
-            if worst.get(&key).is_none_or(|known| known.0 < entry.0) {
-                worst.insert(key, entry);
+            let key = (family, beyond.newer_images_have_it);
+            if worst.get(&key).is_none_or(|(known, ..)| known.number < beyond.number) {
+                worst.insert(key, (beyond, need.version.as_str(), need.library.as_str()));
             }
         }
-        for ((family, _), (_, version, library, ceiling)) in worst {
+        for ((family, _), (ceiling, version, library)) in worst {
             let (version, library, has) = (version.to_owned(), library.to_owned(), ceiling.has);
             if family == "GLIBC" {
                 let private = version == "GLIBC_PRIVATE";
