@@ -5,6 +5,8 @@ use std::process::{Command, ExitCode};
 
 mod bench;
 mod check;
+mod fuzz;
+mod seeds;
 mod survey;
 
 fn main() -> ExitCode {
@@ -14,6 +16,7 @@ fn main() -> ExitCode {
     let done = match command.as_str() {
         "bench" => bench::run(&rest),
         "check" => check::run(&rest),
+        "fuzz" => fuzz::run(&rest),
         "survey" => survey::run(&rest),
         _ => Err(USAGE.to_owned()),
     };
@@ -30,6 +33,7 @@ const USAGE: &str = "usage: cargo xtask <command>
 
   bench [--runs N] [--cold-build]   layerwise against what people use instead; writes docs/benchmarks.md
   check [--fast]   all that CI runs: format, clippy, tests, docs, generated files
+  fuzz [--seconds N] [TARGET…]   every fuzz target for a minute each, from a seed corpus; needs cargo-fuzz
   survey [NAME…]   compare the versions layerwise takes with those told straight from the index; writes docs/survey.md
 ";
 

@@ -115,7 +115,7 @@ pub(crate) fn project(
     let runtimes = first(&input.runtimes, || environment.list("LAYERWISE_RUNTIME"));
     let runtimes = runtimes.iter().map(|name| Runtime::find(name)).collect::<Result<Vec<_>, _>>()?;
     let architectures = first(&input.architectures, || environment.list("LAYERWISE_ARCHITECTURE"));
-    let architectures = architectures.iter().map(architecture).collect::<Result<Vec<_>, _>>()?;
+    let architectures = architectures.iter().map(|name| architecture(name)).collect::<Result<Vec<_>, _>>()?;
     for layer in &mut layers {
         if !runtimes.is_empty() {
             layer.runtimes = unique(&runtimes);
@@ -172,7 +172,7 @@ pub(crate) fn check(
         runtimes = own.as_ref().map_or_else(|| config.defaults.runtimes.clone(), |(target, _)| vec![target.runtime]);
     }
     let architectures = first(&args.architectures, || environment.list("LAYERWISE_ARCHITECTURE"));
-    let mut architectures = architectures.iter().map(architecture).collect::<Result<Vec<_>, _>>()?;
+    let mut architectures = architectures.iter().map(|name| architecture(name)).collect::<Result<Vec<_>, _>>()?;
     if architectures.is_empty() {
         architectures =
             own.as_ref().map_or_else(|| config.defaults.architectures.clone(), |(target, _)| vec![target.architecture]);
@@ -332,8 +332,8 @@ pub(crate) fn day(now: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-fn architecture(name: &String) -> Result<Architecture, TargetError> {
-    Architecture::parse(name).ok_or_else(|| TargetError::UnknownArchitecture(name.clone()))
+fn architecture(name: &str) -> Result<Architecture, TargetError> {
+    Architecture::parse(name).ok_or_else(|| TargetError::UnknownArchitecture(name.to_owned()))
 }
 
 fn first(flags: &[String], otherwise: impl FnOnce() -> Vec<String>) -> Vec<String> {

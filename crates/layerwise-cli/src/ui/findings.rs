@@ -23,9 +23,10 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
     let runtime = target.runtime.name.as_str();
     let at = finding.at.as_deref().unwrap_or_default();
     let package = finding.package.as_ref().map_or("the package", |name| name.as_str());
+    let handler_module = handler.and_then(|handler| handler.rsplit_once('.')).map(|(module, _)| module);
     let import_error = |why: &str| {
-        let module = handler.and_then(|handler| handler.rsplit_once('.')).map(|(module, _)| module);
-        let unable = module.map_or_else(|| "…".to_owned(), |module| format!("Unable to import module '{module}'"));
+        let unable =
+            handler_module.map_or_else(|| "…".to_owned(), |module| format!("Unable to import module '{module}'"));
         Some(format!("Runtime.ImportModuleError: {unable}: {why}"))
     };
     let rebuild = |what: &str| format!("take a wheel that is made for {what}: `layerwise build` does");
@@ -91,7 +92,7 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
             let mut text = format!("it needs {library}, which is neither in the artifact nor on Lambda");
             match known {
                 Some(Absent::InBaseImage) => text += " (AWS's public base image has it, the managed runtime does not)",
-                Some(Absent::WhiteListed) => text += " (manylinux wheels may need it, Lambda does not have it)",
+                Some(Absent::WhiteListed) => text += " (although manylinux wheels may count on it)",
                 None => {}
             }
             if *bundled_elsewhere {
@@ -117,7 +118,7 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
                 "it is linked to {library}: the managed runtime keeps it in /var/lang/lib, which AWS does not promise"
             ),
             None,
-            format!("take a wheel of {package}: extension modules are not linked to libpython (PEP 513)"),
+            format!("take another wheel of {package}: extension modules need no libpython (PEP 513)"),
         ),
         Problem::NativeLibraryIncidental { library } => (
             format!("it needs {library}, which has been seen on {runtime} but is promised nowhere"),
@@ -127,7 +128,7 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
             ),
         ),
         Problem::NativeLibraryShadowed { library, bundled, system } => (
-            format!("it needs {library} and is not given {bundled}: the loader takes {system} first"),
+            format!("it needs {library} and does not get {bundled}: the loader finds {system} first"),
             None,
             format!(
                 "if {package} needs its own copy, it has to be found by an RPATH (not a RUNPATH) or to have a name of its own, as `auditwheel repair` gives it"
@@ -136,7 +137,7 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
         Problem::NativeSymbolMissing { symbols, more, usage, python } => {
             let names = listed(symbols, *more);
             let mut text = format!(
-                "{names}: needed, and exported by nothing here, by no library it needs, and by neither {runtime}'s Python nor its glibc"
+                "it needs {names}, which nothing provides: no file here, no library it needs, neither the Python nor the glibc of {runtime}"
             );
             text += match usage {
                 Use::Certain => "",
@@ -234,7 +235,7 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
                     format!("take python3.{since}, or an older version of what imports it"),
                 ),
                 Miss::Submodule => (
-                    format!("there is no `{module}` in the package that is there; {by}"),
+                    format!("`{module}` is not in the `{}` that is here; {by}", top(module)),
                     says,
                     "is another version of that package wanted, or was a part of it left out?".to_owned(),
                 ),
@@ -263,7 +264,11 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
             let place = if *line == 0 { String::new() } else { format!("line {line}: ") };
             (
                 format!("{runtime} cannot read it: {place}{message}"),
-                Some(format!("Runtime.UserCodeSyntaxError: … {message} ({})", file_name(at))),
+                Some(format!(
+                    "Runtime.UserCodeSyntaxError: Syntax error in module '{}': {message} ({}, line {line})",
+                    handler_module.unwrap_or("…"),
+                    file_name(at)
+                )),
                 format!("take a version of {package} for this Python; files that nothing imports do no harm"),
             )
         }
@@ -277,13 +282,7 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
         ),
         Problem::RequirementMissing { requirement, by } => (
             format!("{by} requires {requirement}, which is neither here nor in {runtime}"),
-            import_error(&format!(
-                "No module named '{}'",
-                top(requirement
-                    .split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c))
-                    .next()
-                    .unwrap_or_default())
-            )),
+            import_error("No module named …"),
             "add it, or name the layer that has it with `--layer`".to_owned(),
         ),
         Problem::RequirementVersion { requirement, by, found, from_runtime } => {
@@ -305,18 +304,18 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
                 many => format!("{package} is here in several versions: {}", many.join(", ")),
             },
             None,
-            "their files are mixed up: build the artifact anew from nothing, or leave one layer out".to_owned(),
+            "their files are mixed: build the artifact anew from nothing, or leave one layer out".to_owned(),
         ),
         Problem::SdkSplit { here, from_runtime, conflict } => {
-            let (here, rest) = (here.join(", "), from_runtime.join(", "));
+            let split = format!(
+                "of the AWS SDK only {} here, the rest is {runtime}'s ({})",
+                are(here),
+                from_runtime.join(", ")
+            );
             (
                 match conflict {
-                    Some(conflict) => format!(
-                        "of the AWS SDK {here} is here, the rest is {runtime}'s ({rest}), and they do not go together: {conflict}"
-                    ),
-                    None => format!(
-                        "of the AWS SDK {here} is here, the rest is {runtime}'s ({rest}), which AWS changes without notice"
-                    ),
+                    Some(conflict) => format!("{split}, and they do not go together: {conflict}"),
+                    None => format!("{split}, which AWS changes without notice"),
                 },
                 None,
                 "bring boto3, botocore and s3transfer together, or none of them (`--exclude-runtime-packages`)"
@@ -324,7 +323,7 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
             )
         }
         Problem::Record { what: Recorded::Changed, more } => (
-            format!("it is not what {package} installed{}", and_more(*more)),
+            format!("its bytes are not those that {package} installed{}", and_more(*more)),
             None,
             "changed after it was installed (stripped? patched?): build the artifact anew if you did not mean to"
                 .to_owned(),
@@ -388,7 +387,10 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
         Problem::StdlibShadowed { module } => (
             format!("it hides `{module}` of the standard library: layers and function come first on Lambda's path"),
             None,
-            format!("rename it, or drop the package that brings it ({package})"),
+            match &finding.package {
+                Some(package) => format!("rename it, or drop the package that brings it ({package})"),
+                None => "rename it".to_owned(),
+            },
         ),
         Problem::PthFile { runs, adds } => (
             match runs {
@@ -406,7 +408,8 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
             };
             (
                 format!(
-                    "bytecode in {files} files {why}: it is compiled again at every cold start, as the file system is read-only"
+                    "bytecode in {} {why}: it is compiled again at every cold start, as the file system is read-only",
+                    counted(*files, "file")
                 ),
                 None,
                 "leave `__pycache__` out, or compile with `--invalidation-mode unchecked-hash`".to_owned(),
@@ -414,11 +417,11 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
         }
         Problem::ZipMember { what } => (
             format!("it {what}"),
-            Some("Could not unzip uploaded file. Please check your file, then try to upload again.".to_owned()),
+            Some("InvalidParameterValueException: Could not unzip uploaded file. Please check your file, then try to upload again.".to_owned()),
             "make the zip anew with another tool".to_owned(),
         ),
         Problem::CaseCollision { other } => (
-            format!("`{other}` has the same name but for upper and lower case"),
+            format!("its name and `{other}` differ in upper and lower case only"),
             None,
             "fine on Lambda; on macOS and Windows one of the two is lost".to_owned(),
         ),
@@ -433,7 +436,7 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
         Problem::FileMode { mode, what } => match what {
             Mode::Unreadable => (
                 format!("its mode is {mode}: the function's user may not read it"),
-                Some(format!("[Errno 13] Permission denied: '{at}'")),
+                Some(format!("PermissionError: [Errno 13] Permission denied: '{at}'")),
                 "`chmod -R a+rX` before zipping".to_owned(),
             ),
             Mode::NotExecutable => (
@@ -443,9 +446,9 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
             ),
         },
         Problem::FileTime { time, files } => (
-            format!("its time is none that a zip can say ({time}){}", and_more(files - 1)),
+            format!("no zip can hold its time of modification ({time}){}", and_more(files.saturating_sub(1))),
             None,
-            "zips hold times from 1980 to 2107: set SOURCE_DATE_EPOCH, or `touch` the files".to_owned(),
+            "a zip holds times from 1980 to 2107: set SOURCE_DATE_EPOCH, or `touch` the files".to_owned(),
         ),
         Problem::LayerConflict { path, winner, loser, files } => (
             format!("{winner} replaces {} of {loser}, among them {path}", counted(*files, "file")),
@@ -499,7 +502,7 @@ pub(crate) fn words(finding: &Finding, target: Target, handler: Option<&str>) ->
                 "`import {module}` did not end within {seconds} s{}",
                 last.as_ref().map(|last| format!(", while importing `{last}`")).unwrap_or_default()
             ),
-            Some(format!("Sandbox.Timedout: Task timed out after {seconds}.00 seconds")),
+            Some("Sandbox.Timedout: Task timed out after … seconds".to_owned()),
             "does it wait for the network? Lambda's INIT has 10 s".to_owned(),
         ),
         Problem::RunLimited { why } => (why.clone(), None, "the static check stands by itself".to_owned()),
@@ -536,7 +539,8 @@ fn manylinux(glibc: &str, target: Target) -> String {
 /// What people do about libraries that are known to be missing on Lambda.
 fn without_library(library: &str, package: &str) -> String {
     match library {
-        "libGL.so.1" | "libEGL.so.1" | "libGLX.so.0" if package.starts_with("opencv") => {
+        // All that it needs beyond what Lambda has is for windows on a screen.
+        _ if package.starts_with("opencv") && !package.ends_with("-headless") => {
             let headless =
                 if package.contains("contrib") { "opencv-contrib-python-headless" } else { "opencv-python-headless" };
             format!("require {headless} instead of {package}")
@@ -598,7 +602,15 @@ fn clipped(text: &str) -> String {
 }
 
 fn and_more(more: usize) -> String {
-    if more == 0 { String::new() } else { format!(", and so are {more} more") }
+    if more == 0 { String::new() } else { format!("; the same goes for {}", counted(more, "more file")) }
+}
+
+/// `a is`, `a and b are`, `a, b and c are`.
+fn are(names: &[String]) -> String {
+    match names {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last} are", all.join(", ")),
+        names => format!("{} is", names.concat()),
+    }
 }
 
 fn counted(number: usize, noun: &str) -> String {
@@ -853,4 +865,250 @@ pub(crate) fn documentation() -> String {
         text += &format!("| {} | {} | {} | {} |\n", runtime.name, runtime.os, symbols.join(", "), runtime.instructions);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use layerwise::audit::Severity;
+
+    use super::*;
+
+    /// One problem of each rule, and those whose words differ much.
+    fn problems() -> Vec<Problem> {
+        let text = str::to_owned;
+        let texts = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        let chain = || texts(&["/var/task/index.py", "/opt/python/p/__init__.py"]);
+        let missing = |library: &str, usage, known| Problem::NativeLibraryMissing {
+            library: text(library),
+            usage,
+            bundled_elsewhere: usage == Use::Loose,
+            known,
+        };
+        let import = |why| Problem::ImportMissing { module: text("q.r"), line: 3, chain: chain(), why };
+        let root = |what| Problem::LayoutRoot { what };
+        vec![
+            Problem::NativeFormat { is: Format::MachO, module: Some(text("p.x")) },
+            Problem::NativeFormat { is: Format::LfsPointer, module: None },
+            Problem::NativeDamaged { what: text("file too short") },
+            Problem::NativeArchitecture { is: text("arm64"), target: text("x86_64"), module: None },
+            Problem::NativeGlibc { version: text("GLIBC_2.28"), library: text("libc.so.6"), has: text("2.26") },
+            Problem::NativeGlibc { version: text("GLIBC_PRIVATE"), library: text("libc.so.6"), has: text("2.26") },
+            Problem::NativeSymbolVersion {
+                version: text("GLIBCXX_3.4.30"),
+                library: text("libstdc++.so.6"),
+                has: text("GLIBCXX_3.4.24"),
+                newer_images_have_it: false,
+            },
+            Problem::NativeSymbolVersion {
+                version: text("GLIBCXX_3.4.30"),
+                library: text("libstdc++.so.6"),
+                has: text("GLIBCXX_3.4.29"),
+                newer_images_have_it: true,
+            },
+            Problem::NativeMusl { library: text("libc.musl-x86_64.so.1") },
+            missing("libGL.so.1", Use::Certain, Some(Absent::WhiteListed)),
+            missing("libcrypt.so.1", Use::Guarded, Some(Absent::InBaseImage)),
+            missing("libq.so.1", Use::Loose, None),
+            Problem::NativeLibraryUnreachable { library: text("libq.so.1"), at: text("/opt/python/q/libq.so.1") },
+            Problem::NativeLibraryIncidental { library: text("libnsl.so.1") },
+            Problem::NativeLibraryIncidental { library: text("libpython3.11.so.1.0") },
+            Problem::NativeLibraryShadowed {
+                library: text("libz.so.1"),
+                bundled: text("/opt/lib/libz.so.1"),
+                system: text("/lib64/libz.so.1"),
+            },
+            Problem::NativeSymbolMissing {
+                symbols: texts(&["close_range", "getentropy"]),
+                more: 2,
+                usage: Use::Certain,
+                python: false,
+            },
+            Problem::NativeSymbolMissing {
+                symbols: texts(&["PyLong_AsInt"]),
+                more: 0,
+                usage: Use::Guarded,
+                python: true,
+            },
+            Problem::NativeInstructions { level: text("x86-64-v4"), has: text("x86-64-v3") },
+            Problem::NativeExecutableStack,
+            Problem::NativeTextRelocations,
+            Problem::NativeBuildPath { path: text("/build/lib") },
+            Problem::AbiMismatch {
+                suffix: text(".cpython-312-x86_64-linux-gnu.so"),
+                wants: text(".cpython-311-x86_64-linux-gnu.so"),
+                module: text("p.x"),
+                otherwise_there: false,
+            },
+            Problem::AbiMismatch {
+                suffix: text(".cpython-312-x86_64-linux-gnu.so"),
+                wants: text(".cpython-311-x86_64-linux-gnu.so"),
+                module: text("p.x"),
+                otherwise_there: true,
+            },
+            Problem::AbiUnmarked { module: text("p.x") },
+            Problem::WheelTag { tags: texts(&["cp312-cp312-manylinux_2_17_x86_64"]), compiled: true },
+            Problem::WheelTagUntrue {
+                tag: text("manylinux_2_17_x86_64"),
+                version: text("GLIBC_2.25"),
+                example: text("python/p/x.abi3.so"),
+            },
+            Problem::WheelFallback { tag: text("cp311-cp311-manylinux_2_17_x86_64") },
+            import(Miss::Nowhere),
+            import(Miss::Submodule),
+            import(Miss::Setuptools),
+            import(Miss::OtherSystem),
+            import(Miss::Later { since: 12 }),
+            Problem::ImportRemoved {
+                module: text("imp"),
+                line: 3,
+                chain: chain(),
+                last: 11,
+                replacement: Some(text("use importlib")),
+            },
+            Problem::PythonSyntax { line: 3, message: text("invalid syntax"), module: Some(text("p.x")) },
+            Problem::PythonUnread { why: text("it nests deeper than Python compiles") },
+            Problem::Handler {
+                handler: text("index.handler"),
+                error_type: text("Runtime.ImportModuleError"),
+                message: text("Unable to import module 'index': No module named 'index'"),
+            },
+            Problem::RequirementMissing { requirement: text("q>=2"), by: text("p 1.0") },
+            Problem::RequirementVersion {
+                requirement: text("q>=2"),
+                by: text("p 1.0"),
+                found: text("1.9"),
+                from_runtime: false,
+            },
+            Problem::RequirementVersion {
+                requirement: text("urllib3>=2"),
+                by: text("p 1.0"),
+                found: text("1.26.19"),
+                from_runtime: true,
+            },
+            Problem::RequiresPython { specifier: text(">=3.12") },
+            Problem::DistributionTwice { versions: texts(&["1.0", "2.0"]) },
+            Problem::DistributionTwice { versions: texts(&["1.0"]) },
+            Problem::SdkSplit {
+                here: texts(&["boto3", "urllib3"]),
+                from_runtime: texts(&["botocore 1.40.4"]),
+                conflict: Some(text("boto3 1.44.8 requires botocore>=1.44.8, the runtime has botocore 1.40.4")),
+            },
+            Problem::SdkSplit { here: texts(&["boto3"]), from_runtime: texts(&["botocore 1.40.4"]), conflict: None },
+            Problem::Record { what: Recorded::Changed, more: 2 },
+            Problem::Record { what: Recorded::Missing, more: 0 },
+            Problem::OwnedTwice { other: text("q") },
+            root(Root::Wrapped { folder: text("layer") }),
+            root(Root::Bare),
+            root(Root::Nested { zip: text("layer.zip") }),
+            root(Root::Nothing),
+            root(Root::FunctionWrapped { folder: text("src") }),
+            Problem::LayoutUnused { directory: text("python/lib/python3.12/site-packages"), why: Unused::OtherPython },
+            Problem::LayoutUnused { directory: text("python/lib64/python3.11/site-packages"), why: Unused::Lib64 },
+            Problem::LayoutUnused { directory: text(".venv/lib/python3.11/site-packages"), why: Unused::Venv },
+            Problem::StdlibShadowed { module: text("typing") },
+            Problem::PthFile { runs: Some(text("import os; os.system('x')")), adds: Vec::new() },
+            Problem::PthFile { runs: None, adds: texts(&["/home/me/src"]) },
+            Problem::BytecodeUseless { why: Stale::Timestamp, files: 1 },
+            Problem::BytecodeUseless { why: Stale::OtherPython, files: 2 },
+            Problem::ZipMember { what: text("stands in the archive twice") },
+            Problem::CaseCollision { other: text("python/P/x.py") },
+            Problem::Symlink { target: text("/etc/passwd"), what: Link::Escapes },
+            Problem::Symlink { target: text("libq.so.1.2"), what: Link::Dangling },
+            Problem::FileMode { mode: text("0600"), what: Mode::Unreadable },
+            Problem::FileMode { mode: text("0644"), what: Mode::NotExecutable },
+            Problem::FileTime { time: text("0 s since 1970"), files: 3 },
+            Problem::LayerConflict {
+                path: text("/opt/python/a.py"),
+                winner: text("b.zip"),
+                loser: text("a.zip"),
+                files: 2,
+            },
+            Problem::LayerCount { layers: 6 },
+            Problem::SizeLimit { bytes: 300_000_000, limit: 262_144_000, largest: vec![(text("p"), 250_000_000)] },
+            Problem::SizeUpload { bytes: 60_000_000, limit: 52_428_800 },
+            Problem::PythonpathSet { value: text("/var/task/lib") },
+            Problem::RunFailed {
+                module: text("p"),
+                error_type: text("ModuleNotFoundError"),
+                message: text("No module named 'q'"),
+                chain: texts(&["/opt/python/p/__init__.py:3"]),
+            },
+            Problem::RunCrashed { module: text("p"), signal: text("segmentation fault"), last: Some(text("p.x")) },
+            Problem::RunTimeout { module: text("p"), seconds: 30, last: None },
+            Problem::RunLimited { why: text("no Python 3.11 is on this machine") },
+            Problem::AllowanceUnused {
+                rule: text("native-glibc"),
+                files: Some(text("python/old/**")),
+                reason: text("tried"),
+            },
+        ]
+    }
+
+    /// What a line about Lambda may begin with: error types of its runtime interface client, of its API, of Python.
+    const SAYS: [&str; 12] = [
+        "Runtime.ImportModuleError: Unable to import module 'index': ",
+        "Runtime.UserCodeSyntaxError: Syntax error in module 'index': ",
+        "Runtime.MalformedHandlerName: ",
+        "Runtime.BuiltInModuleConflict: ",
+        "Runtime.ExitError: Runtime exited with error: ",
+        "Sandbox.Timedout: Task timed out after ",
+        "Extension.LaunchError",
+        "InvalidParameterValueException: Could not unzip uploaded file.",
+        "InvalidParameterValueException: Unzipped size must be smaller than ",
+        "InvalidParameterValueException: Cannot reference more than 5 layers.",
+        "RequestEntityTooLargeException: ",
+        "PermissionError: [Errno 13] Permission denied: ",
+    ];
+
+    /// Every sentence that a finding can be told in, for reading.
+    #[test]
+    fn every_rule_in_words() {
+        let target = Target::new("python3.11", "x86_64", "2026-11-24").unwrap();
+        let (mut shown, mut rules) = (String::new(), BTreeSet::new());
+        for problem in problems() {
+            let finding = Finding {
+                severity: Severity::Error,
+                artifact: "layer.zip".to_owned(),
+                file: Some("python/p/x.abi3.so".to_owned()),
+                at: Some("/opt/python/p/x.abi3.so".to_owned()),
+                package: Some("p".parse().unwrap()),
+                problem,
+            };
+            let Words { text, lambda, way_out } = words(&finding, target, Some("index.handler"));
+            for sentence in [&text, &way_out] {
+                assert!(!sentence.is_empty() && !sentence.ends_with(['.', ' ']), "{sentence}");
+                assert!(!sentence.contains(char::is_control) && !sentence.contains("  "), "{sentence}");
+            }
+            if let Some(lambda) = &lambda {
+                assert!(SAYS.iter().any(|start| lambda.starts_with(start)), "{lambda}");
+            }
+            let lambda = lambda.map(|says| format!("Lambda: {says}\n")).unwrap_or_default();
+            shown += &format!("[{}] {text}\n{lambda}hint: {way_out}\n\n", finding.rule());
+            rules.insert(finding.rule());
+        }
+        assert_eq!(rules, Rule::ALL.iter().copied().collect());
+        insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn a_way_out_for_libraries_that_people_miss() {
+        for (library, package, expected) in [
+            ("libGL.so.1", "opencv-python", "require opencv-python-headless instead of opencv-python"),
+            ("libglib-2.0.so.0", "opencv-python", "require opencv-python-headless instead of opencv-python"),
+            (
+                "libGL.so.1",
+                "opencv-contrib-python",
+                "require opencv-contrib-python-headless instead of opencv-contrib-python",
+            ),
+            (
+                "libq.so.1",
+                "opencv-python-headless",
+                "take a wheel of opencv-python-headless that brings libq.so.1, or put it into `lib/` of the layer",
+            ),
+        ] {
+            assert_eq!(without_library(library, package), expected, "{library}");
+        }
+    }
 }

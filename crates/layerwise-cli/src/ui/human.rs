@@ -1,11 +1,12 @@
 //! Summaries for people. They read well without colour; tables give way on narrow terminals.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::commands::doctor::{Found, Health};
 use anstyle::{AnsiColor, Style};
-use layerwise::audit::{Finding, Report, Severity};
+use layerwise::audit::{Finding, Problem, Report, Severity};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
 use layerwise::pipeline::{Built, BuiltPackage, Checked, LockUse};
@@ -189,15 +190,30 @@ pub(crate) fn findings(report: &Report, handler: Option<&str>, least: Severity, 
             text += &format!("  {place}{more}\n");
         }
         text += &format!("  {}\n", printable(&what));
+        if let Some(others) = other_libraries(&group) {
+            text += &format!("  also missing: {}\n", printable(&others));
+        }
         if first.severity == Severity::Note {
             continue;
         }
         if let Some(lambda) = lambda {
             text += &format!("  {} {}\n", page.dim("Lambda:"), printable(&lambda));
         }
-        text += &format!("  {} {way_out}\n", page.cyan("hint:"));
+        text += &format!("  {} {}\n", page.cyan("hint:"), printable(&way_out));
     }
     text
+}
+
+/// What else those that are alike need, where the first does not say it.
+fn other_libraries(group: &[&Finding]) -> Option<String> {
+    let library = |finding: &Finding| match &finding.problem {
+        Problem::NativeLibraryMissing { library, .. } => Some(library.clone()),
+        _ => None,
+    };
+    let first = library(group.first()?)?;
+    let mut others: BTreeSet<String> = group.iter().filter_map(|finding| library(finding)).collect();
+    others.remove(&first);
+    (!others.is_empty()).then(|| others.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// Foreign text for a terminal: no control characters.

@@ -12,10 +12,10 @@ use layerwise_testkit::Cli;
 use crate::archive;
 
 /// The seed's requirements, verbatim.
-const EXAMPLE: &str = include_str!("../../../../examples/document-processor/requirements.txt");
+pub(crate) const EXAMPLE: &str = include_str!("../../../../examples/document-processor/requirements.txt");
 
 /// A run with what this machine needs to reach the world: certificates and proxies. `None`, said aloud, without one.
-fn real(test: &str) -> Option<Cli> {
+pub(crate) fn real(test: &str) -> Option<Cli> {
     let kept = ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
     let kept: Vec<_> = kept.iter().filter_map(|key| Some((*key, std::env::var_os(key)?))).collect();
     let proxied = kept.iter().any(|(key, _)| key.eq_ignore_ascii_case("HTTPS_PROXY"));
@@ -30,7 +30,7 @@ fn real(test: &str) -> Option<Cli> {
 }
 
 /// Not by a macro: libtest swallows what those print in a test that passes.
-fn skipped(test: &str, why: &str) {
+pub(crate) fn skipped(test: &str, why: &str) {
     drop(writeln!(std::io::stderr(), "SKIPPED {test}: {why}"));
 }
 

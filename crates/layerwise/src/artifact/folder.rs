@@ -14,6 +14,9 @@ use crate::model::Sha256;
 
 const PIECE: usize = 128 << 10;
 
+/// Paths, and what is wrong with them.
+type Strange = Vec<(String, String)>;
+
 /// A file that has been found and not yet read.
 struct Found {
     path: String,
@@ -35,7 +38,7 @@ pub(super) fn read(root: &Path, threads: usize) -> Result<Artifact, ArtifactErro
 }
 
 /// Walks the folder without following links.
-fn find(root: &Path) -> Result<(Vec<Found>, Vec<(String, String)>), ArtifactError> {
+fn find(root: &Path) -> Result<(Vec<Found>, Strange), ArtifactError> {
     let (mut found, mut strange) = (Vec::new(), Vec::new());
     let mut folders = vec![(root.to_owned(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {

@@ -12,7 +12,7 @@ use super::facts::Content;
 use super::finding::{Finding, Problem, Recorded, Severity};
 use super::imports::Reach;
 use super::policy::{self, RuntimeDist};
-use super::world::{Dist, World, join, parent};
+use super::world::{Dist, Placed, World, join, parent};
 use crate::model::marker::Environment;
 use crate::model::specifier::{self, Specifier};
 use crate::model::tag::{Misfit, Tags};
@@ -205,6 +205,7 @@ impl<'w, 'a> Dists<'w, 'a> {
     fn wheels(&mut self) {
         let tags = Tags::of(self.world.target);
         let compiled = self.compiled();
+        let not_for_linux: BTreeSet<&PackageName> = self.world.files.iter().filter_map(not_for_linux).collect();
         for dist in &self.world.dists {
             let info = parent(&self.world.files[dist.file].at);
             let Some(file) = self.world.at(&format!("{info}/WHEEL")) else { continue };
@@ -212,17 +213,18 @@ impl<'w, 'a> Dists<'w, 'a> {
             let names: Vec<WheelName> =
                 wheel.tags.iter().filter_map(|tag| format!("x-0-{tag}.whl").parse().ok()).collect();
             let about = compiled.get(&dist.metadata.name);
+            let pure = about.is_none() && !not_for_linux.contains(&dist.metadata.name);
             let misfits: Vec<Misfit> = names.iter().filter_map(|name| tags.rank(name).err()).collect();
             if !names.is_empty() && misfits.len() == names.len() {
                 let only_glibc = misfits.iter().any(|misfit| matches!(misfit, Misfit::Glibc(_)));
                 let glibc = self.world.target.runtime.glibc;
                 let fine = only_glibc && about.is_none_or(|about| about.glibc <= u32::from(glibc.1));
                 let severity = if fine { Severity::Note } else { Severity::Warning };
-                let problem = Problem::WheelTag { tags: wheel.tags.clone(), compiled: about.is_some() };
+                let problem = Problem::WheelTag { tags: wheel.tags.clone(), compiled: !pure };
                 self.findings.push(self.world.finding(severity, file, problem));
             }
             let any = names.iter().any(WheelName::is_any_platform);
-            if !any && !names.is_empty() && about.is_none() {
+            if !any && !names.is_empty() && pure {
                 let tag = wheel.tags.first().cloned().unwrap_or_default();
                 self.findings.push(self.world.finding(Severity::Warning, file, Problem::WheelFallback { tag }));
             }
@@ -312,6 +314,12 @@ impl<'w, 'a> Dists<'w, 'a> {
             }
         }
     }
+}
+
+/// Whose file it is, if it is compiled, but for another system or damaged.
+fn not_for_linux<'p>(placed: &'p Placed<'_>) -> Option<&'p PackageName> {
+    let is = matches!(placed.file.content, Content::NotElf(_) | Content::DamagedElf(_));
+    placed.owner.as_ref().filter(|_| is)
 }
 
 /// What the compiled files of a distribution need.

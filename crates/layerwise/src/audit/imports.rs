@@ -15,6 +15,9 @@ pub(super) struct Reach {
     pub certain: Vec<Option<usize>>,
     /// Dotted names that appear in some import, certain or not.
     pub named: HashSet<String>,
+    /// Those of them that a module at the top of the path certainly imports, now or in a function, and so do those that
+    /// it imports.
+    pub wanted: HashSet<String>,
     /// What is imported for certain and is not there: file, import, the name that misses, why.
     misses: Vec<Missed>,
     /// The roots are the handler's module alone.
@@ -43,6 +46,7 @@ pub(super) fn reach(world: &World<'_>, handler_module: Option<&str>) -> Reach {
     let mut reach = Reach {
         certain: vec![None; world.files.len()],
         named: HashSet::new(),
+        wanted: wanted(world),
         misses: Vec::new(),
         from_handler: handler_module.is_some(),
     };
@@ -77,6 +81,27 @@ pub(super) fn reach(world: &World<'_>, handler_module: Option<&str>) -> Reach {
         }
     }
     reach
+}
+
+fn wanted(world: &World<'_>) -> HashSet<String> {
+    let mut wanted: HashSet<String> = HashSet::new();
+    // What is below a namespace is at the top, too.
+    let is_top = |name: &&String| !prefixes(name).any(|prefix| prefix != *name && world.modules.contains_key(prefix));
+    let mut queue: Vec<String> = world.modules.keys().filter(is_top).cloned().collect();
+    while let Some(name) = queue.pop() {
+        let Some(module) = world.modules.get(&name) else { continue };
+        for import in python(world, module.file).map(|facts| facts.imports.as_slice()).unwrap_or_default() {
+            let runs = import.when == When::Deferred || holds(import.when, world.target.runtime.minor);
+            let Some(base) = absolute(&name, module, import).filter(|_| runs) else { continue };
+            let names = prefixes(&base).map(str::to_owned);
+            for name in names.chain(import.names.iter().map(|part| child(&base, part))) {
+                if wanted.insert(name.clone()) {
+                    queue.push(name);
+                }
+            }
+        }
+    }
+    wanted
 }
 
 /// An import statement that is being followed.
@@ -188,7 +213,7 @@ fn absolute(name: &str, module: &Module, import: &Import) -> Option<String> {
 fn holds(when: When, minor: u8) -> bool {
     match when {
         When::Always { from, until } => (from..until).contains(&minor),
-        When::Guarded => false,
+        When::Guarded | When::Deferred => false,
     }
 }
 
@@ -200,11 +225,6 @@ fn python<'a>(world: &World<'a>, file: usize) -> Option<&'a PythonFacts> {
 }
 
 impl Reach {
-    /// The names of what is imported for certain and is not there.
-    pub(super) fn missing_names(&self) -> impl Iterator<Item = &str> {
-        self.misses.iter().map(|missed| missed.name.as_str())
-    }
-
     /// How the file comes to be imported: file names from the root to it, at most five of them.
     pub(super) fn chain(&self, world: &World<'_>, file: usize) -> Vec<String> {
         const LONGEST: usize = 5;

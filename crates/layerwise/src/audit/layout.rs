@@ -202,7 +202,8 @@ impl Layout<'_, '_> {
         let minor = self.world.target.runtime.minor;
         let top_level = self.world.modules.iter().filter(|(name, _)| !name.contains('.'));
         for (name, module) in top_level {
-            if policy::stdlib(name, minor) != Stdlib::Here || policy::is_builtin(name) {
+            // `__main__` is the program that runs, whatever is on the path: the entry point of a zip application.
+            if policy::stdlib(name, minor) != Stdlib::Here || policy::is_builtin(name) || name == "__main__" {
                 continue;
             }
             let severity = match policy::shadow(name) {

@@ -107,14 +107,19 @@ impl<'w, 'a> Native<'w, 'a> {
 
     /// Gives every needed library the use and the search paths of what needs it.
     fn spread(&mut self) {
-        let mut queue: Vec<(usize, Use)> = Vec::new();
+        let mut queue: Vec<(usize, Use, bool)> = Vec::new();
         for (file, name) in &self.modules {
-            queue.push((*file, self.use_of_module(*file, name)));
+            queue.push((*file, self.use_of_module(*file, name), false));
         }
+        // Plugins hand on, too; and modules of another Python, so that of what they bring along nothing is said.
+        let is_elf = |file: &usize| matches!(self.world.files[*file].file.content, Content::Elf(_));
+        queue.extend((0..self.world.files.len()).filter(is_elf).map(|file| (file, Use::Loose, false)));
         // The most certain first, so that each file is visited with its final use at the first visit.
-        queue.sort_by_key(|(file, usage)| (std::cmp::Reverse(*usage), std::cmp::Reverse(*file)));
-        while let Some((file, usage)) = queue.pop() {
-            if self.uses.get(&file).is_some_and(|known| *known <= usage) {
+        queue.sort_by_key(|(file, usage, _)| (std::cmp::Reverse(*usage), std::cmp::Reverse(*file)));
+        while let Some((file, usage, grew)) = queue.pop() {
+            let known = self.uses.get(&file).copied();
+            let usage = known.map_or(usage, |known| known.min(usage));
+            if known == Some(usage) && !grew {
                 continue;
             }
             self.uses.insert(file, usage);
@@ -123,11 +128,12 @@ impl<'w, 'a> Native<'w, 'a> {
             for needed in &facts.needed {
                 for library in self.candidates(needed) {
                     let inherited = self.inherited.entry(library).or_default();
+                    let before = inherited.len();
                     // A chain of libraries with ever more paths is no real artifact.
-                    if inherited.len() < 64 {
+                    if before < 64 {
                         inherited.extend(handed_on.iter().cloned());
                     }
-                    queue.push((library, usage));
+                    queue.push((library, usage, inherited.len() > before));
                 }
             }
         }
@@ -239,7 +245,7 @@ impl<'w, 'a> Native<'w, 'a> {
     fn versions(&mut self, file: usize, facts: &ElfFacts) {
         let runtime = self.world.target.runtime;
         let architecture = self.world.target.architecture;
-        let mut worst: BTreeMap<(&str, bool), (Vec<u32>, &str, &str, Ceiling)> = BTreeMap::new();
+        let mut worst: BTreeMap<(&str, bool), (Ceiling, &str, &str)> = BTreeMap::new();
         for need in facts.versions.iter().filter(|need| !need.weak) {
             let bundled = || matches!(self.library(file, facts, &need.library), Library::Bundled);
             let Some(beyond) = policy::beyond(runtime, architecture, &need.version) else { continue };
@@ -247,13 +253,12 @@ impl<'w, 'a> Native<'w, 'a> {
                 continue;
             }
             let family = need.version.split('_').next().unwrap_or_default();
-            let entry = (beyond.number.clone(), need.version.as_str(), need.library.as_str(), beyond);
-            let key = (family, entry.3.newer_images_have_it);
-            if worst.get(&key).is_none_or(|known| known.0 < entry.0) {
-                worst.insert(key, entry);
+            let key = (family, beyond.newer_images_have_it);
+            if worst.get(&key).is_none_or(|(known, ..)| known.number < beyond.number) {
+                worst.insert(key, (beyond, need.version.as_str(), need.library.as_str()));
             }
         }
-        for ((family, _), (_, version, library, ceiling)) in worst {
+        for ((family, _), (ceiling, version, library)) in worst {
             let (version, library, has) = (version.to_owned(), library.to_owned(), ceiling.has);
             if family == "GLIBC" {
                 let private = version == "GLIBC_PRIVATE";
@@ -456,17 +461,28 @@ impl<'w, 'a> Native<'w, 'a> {
         let sibling = self.world.unloadable.iter().any(|other| other.module == *module && other.file < *file);
         let severity = if otherwise_there || sibling {
             Severity::Note
-        } else if certain() && (!named || self.reach.misses_unloadable(module)) {
+        } else if certain() && (!named || self.reach.wanted.contains(module)) {
             Severity::Error
         } else {
             Severity::Warning
         };
-        if sibling && !otherwise_there {
+        // What the modules that mypyc made share: they ask for it, and they are told about.
+        let shared =
+            module.ends_with("__mypyc") && self.world.unloadable.iter().any(|other| self.together(other, file));
+        if shared || sibling && !otherwise_there {
             return;
         }
         let (suffix, module) = (suffix.clone(), module.clone());
         let wants = extension_suffix(self.world.target);
         self.add(severity, *file, Problem::AbiMismatch { suffix, wants, module, otherwise_there });
+    }
+}
+
+impl Native<'_, '_> {
+    /// Whether two extension modules of another Python are of one distribution.
+    fn together(&self, other: &Unloadable, file: &usize) -> bool {
+        let owner = |file: usize| &self.world.files[file].owner;
+        other.file != *file && owner(other.file) == owner(*file)
     }
 }
 
@@ -490,11 +506,4 @@ fn expand(path: &str, file: &str) -> Option<String> {
     let origin = parent(file);
     let path = path.replace("${ORIGIN}", origin).replace("$ORIGIN", origin);
     path.starts_with('/').then(|| join("/", &path)).flatten()
-}
-
-impl Reach {
-    /// Whether a certain import asks for an extension module that is there for another Python only.
-    fn misses_unloadable(&self, module: &str) -> bool {
-        self.missing_names().any(|name| name == module)
-    }
 }

@@ -88,7 +88,7 @@ fn ranges(text: &str) -> impl Iterator<Item = (u8, u8)> {
 /// Whether `module` (dotted) is in the standard library of CPython 3.`minor` on Linux.
 pub fn stdlib(module: &str, minor: u8) -> Stdlib {
     let top = module.split('.').next().unwrap_or(module);
-    let is_other = |name: &&str| name.split(' ').next() == Some(top);
+    let is_other = |name: &str| name.split(' ').next() == Some(top);
     if OTHER_SYSTEMS.iter().any(|name| is_other(name)) {
         return Stdlib::OtherSystem;
     }

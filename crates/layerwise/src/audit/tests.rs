@@ -257,6 +257,18 @@ fn libraries() {
     };
     check(chain(q().rpath("$ORIGIN/../libs").bytes()), &[]);
     check(chain(q().runpath("$ORIGIN/../libs").bytes()), &["warning native-library-unreachable python/libs/libq.so.1"]);
+    // A plugin hands on, too, whatever the order of the names.
+    let plugin = elf().needs("liba.so.1").rpath("$ORIGIN/../libs").bytes();
+    check(
+        layer(vec![
+            file("python/p/__init__.py", ""),
+            file("python/p/plugin.so.1", plugin),
+            file("python/libs/liba.so.1", elf().needs("libb.so.1").bytes()),
+            file("python/libs/libb.so.1", elf().needs("libc-1.so.1").bytes()),
+            file("python/libs/libc-1.so.1", elf().bytes()),
+        ]),
+        &[],
+    );
     // The system's comes before RUNPATH and /opt/lib, not before RPATH.
     let z = |binary: Vec<u8>| {
         let mut files = with_module(binary);
@@ -363,6 +375,25 @@ fn abi_of_extension_modules() {
     let mut both = named(other, certain);
     both.push(file("python/p/x.py", ""));
     check(layer(both), &[&format!("note abi-mismatch python/p/{other}")]);
+    // Called for in a function, as cffi does; and where the one that needs it is optional itself, as in PyYAML.
+    check(layer(named(other, "def f():\n    from . import x\n")), &[&format!("error abi-mismatch python/p/{other}")]);
+    let mut optional = named(other, "try:\n    from .c import *\nexcept ImportError:\n    pass\n");
+    optional.push(file("python/p/c.py", "from p.x import f\n"));
+    check(layer(optional), &[&format!("warning abi-mismatch python/p/{other}")]);
+    let unsure = named(other, "if flag:\n    from . import x\n");
+    check(layer(unsure), &[&format!("warning abi-mismatch python/p/{other}")]);
+    // mypyc's modules have one for all beside them, and their sources.
+    let mut compiled = named(other, certain);
+    compiled.push(file("python/p/x.py", ""));
+    compiled.push(file("python/p/x__mypyc.cpython-312-x86_64-linux-gnu.so", elf().bytes()));
+    check(layer(compiled), &[&format!("note abi-mismatch python/p/{other}")]);
+    // Of what it would have loaded nothing is said.
+    let mut libraries = vec![file("python/p/__init__.py", "from . import x")];
+    let module = elf().needs("libq.so.1").rpath("$ORIGIN/../libs");
+    libraries.push(file(&format!("python/p/{other}"), module.bytes()));
+    libraries.push(file("python/libs/libq.so.1", elf().needs("libr.so.1").bytes()));
+    libraries.push(file("python/libs/libr.so.1", elf().bytes()));
+    check(layer(libraries), &[&format!("error abi-mismatch python/p/{other}")]);
     // A lone module at the top.
     let lone = "_cffi_backend.cpython-310-x86_64-linux-gnu.so";
     check(layer(vec![file(&format!("python/{lone}"), elf().bytes())]), &[&format!("error abi-mismatch python/{lone}")]);
@@ -548,6 +579,10 @@ fn wheels_and_their_tags() {
     check(wheel(&["cp311-abi3-manylinux_2_28_x86_64"], needs("GLIBC_2.17")), &[&format!("note wheel-tag {at}")]);
     check(wheel(&["cp311-abi3-manylinux_2_17_x86_64"], needs("GLIBC_2.25")), &[&format!("note wheel-tag-untrue {at}")]);
     check(wheel(&["cp311-abi3-manylinux_2_17_x86_64"], None), &[&format!("warning wheel-fallback {at}")]);
+    // Not for Linux, but compiled.
+    let mac = Some(b"\xcf\xfa\xed\xfe\x07\0\0\x01".to_vec());
+    let found = ["error native-format [p] python/p/x.abi3.so", &format!("warning wheel-tag {at}")];
+    check(wheel(&["cp311-cp311-macosx_11_0_arm64"], mac), &found);
 }
 
 #[test]
@@ -621,6 +656,7 @@ fn names_that_hide_the_standard_library() {
     check(with("python/tomllib.py").on("python3.10", "x86_64"), &[]);
     check(with("python/imp.py").on("python3.12", "x86_64"), &[]);
     check(with("python/sys.py"), &[]);
+    check(with("python/__main__.py"), &[]);
 }
 
 #[test]

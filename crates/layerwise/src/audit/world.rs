@@ -235,7 +235,7 @@ impl<'a> World<'a> {
                 }
             }
         }
-        found.sort_by(|a, b| (a.0, !a.2.is_package, a.2.form).cmp(&(b.0, !b.2.is_package, b.2.form)));
+        found.sort_by_key(|(root, _, module)| (*root, !module.is_package, module.form));
         for (root, name, module) in found {
             let top = name.split('.').next().unwrap_or_default();
             if tops.get(top).is_some_and(|first| *first != root) {

@@ -70,6 +70,8 @@ pub enum When {
     },
     /// It may run, or may fail without harm.
     Guarded,
+    /// It runs when a function is called, and a failure is not caught there.
+    Deferred,
 }
 
 /// Why a file could not be looked into.
@@ -307,13 +309,19 @@ struct Reach {
     certain: Minors,
     /// Perhaps; on the others it is known not to be. Holds `certain`.
     possible: Minors,
+    /// Something around it swallows an `ImportError`.
+    caught: bool,
 }
 
 impl Reach {
-    const CERTAIN: Self = Self { certain: Minors::ALL, possible: Minors::ALL };
+    const CERTAIN: Self = Self { certain: Minors::ALL, possible: Minors::ALL, caught: false };
 
     fn guarded(self) -> Self {
         Self { certain: Minors::NONE, ..self }
+    }
+
+    fn caught(self) -> Self {
+        Self { caught: true, ..self.guarded() }
     }
 
     fn uncertain_on(self, minors: Minors) -> Self {
@@ -321,14 +329,14 @@ impl Reach {
     }
 
     fn without(self, minors: Minors) -> Self {
-        Self { certain: self.certain.without(minors), possible: self.possible.without(minors) }
+        Self { certain: self.certain.without(minors), possible: self.possible.without(minors), ..self }
     }
 
     /// Where a condition holds, and where it does not.
     fn split(self, verdict: Verdict) -> (Self, Self) {
-        let Self { certain, possible } = self;
-        let holds = Self { certain: certain.and(verdict.yes), possible: possible.without(verdict.no) };
-        let fails = Self { certain: certain.and(verdict.no), possible: possible.without(verdict.yes) };
+        let Self { certain, possible, caught } = self;
+        let holds = Self { certain: certain.and(verdict.yes), possible: possible.without(verdict.no), caught };
+        let fails = Self { certain: certain.and(verdict.no), possible: possible.without(verdict.yes), caught };
         (holds, fails)
     }
 }
@@ -389,7 +397,7 @@ impl Walk {
                 self.block(&statement.body, reach)
             }
             Stmt::With(StmtWith { body, .. }) => {
-                self.block(body, reach.guarded());
+                self.block(body, reach.caught());
                 Minors::NONE
             }
             Stmt::For(statement) => {
@@ -460,7 +468,8 @@ impl Walk {
             self.found.push((offset, import(When::Always { from, until })));
         }
         if !reach.possible.without(reach.certain).is_empty() {
-            self.found.push((offset, import(When::Guarded)));
+            let deferred = self.place == Place::Function && !reach.caught;
+            self.found.push((offset, import(if deferred { When::Deferred } else { When::Guarded })));
         }
     }
 
@@ -491,7 +500,7 @@ impl Walk {
             ended = ended.and(handler_ended);
         }
         // What a handler swallows may have been raised by any statement, and then those after it did not run.
-        let body = reach.uncertain_on(misses);
+        let body = Reach { caught: reach.caught || !misses.is_empty(), ..reach.uncertain_on(misses) };
         let (first, rest) = match &*statement.body {
             [first @ (Stmt::Import(_) | Stmt::ImportFrom(_)), rest @ ..] => (std::slice::from_ref(first), rest),
             all => (&[] as &[Stmt], all),

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use super::*;
 
-/// The imports, separated by `, `: `..a.b:c+d`, with `?` if guarded, `@8..12` if certain only there; then what else is known.
+/// The imports, separated by `, `: `..a.b:c+d`, with `?` if guarded or deferred, `@8..12` if certain only there; then what else is known.
 fn shown(facts: &PythonFacts) -> String {
     let mut parts = Vec::new();
     for import in &facts.imports {
@@ -14,7 +14,7 @@ fn shown(facts: &PythonFacts) -> String {
             When::Always { from: 0, until: u8::MAX } => {}
             When::Always { from, until: u8::MAX } => write!(part, "@{from}..").unwrap(),
             When::Always { from, until } => write!(part, "@{from}..{until}").unwrap(),
-            When::Guarded => part.push('?'),
+            When::Guarded | When::Deferred => part.push('?'),
         }
         parts.push(part);
     }
@@ -113,6 +113,21 @@ fn conditions() {
         "a?, b@8..10",
     );
     check("if x:\n    if sys.version_info >= (3, 8):\n        import a", "a?");
+}
+
+#[test]
+fn what_waits_for_a_call() {
+    let check = |source: &str, expected: &[When]| {
+        let found: Vec<When> = facts(source.as_bytes()).imports.iter().map(|import| import.when).collect();
+        assert_eq!(found, expected, "{source}");
+    };
+    let (guarded, deferred) = (When::Guarded, When::Deferred);
+    check("def f():\n    import a\n    if x:\n        import b", &[deferred, deferred]);
+    check("class C:\n    def f(self):\n        import a", &[deferred]);
+    check("def f():\n    try:\n        import a\n    except Exception:\n        import b", &[guarded, deferred]);
+    check("def f():\n    try:\n        import a\n    except ImportError as e:\n        raise X from e", &[deferred]);
+    check("def f():\n    with suppress(ImportError):\n        import a", &[guarded]);
+    check("if x:\n    import a\ntry:\n    import b\nexcept ImportError:\n    import c", &[guarded; 3]);
 }
 
 #[test]
