@@ -38,4 +38,19 @@ fn main() {
     for name in ["a-1.0-py3-none-any.whl", "A_b-1!1.0_l.1-2x-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"] {
         put("wheel_name", name, name);
     }
+    for (name, source) in [
+        ("imports", "import a.b, c\nfrom ..d import e as f, g\nfrom . import *\n"),
+        ("conditions", "if sys.version_info[:2] >= (3, 8) and not TYPE_CHECKING:\n    import a\nelif os.name in ('nt',):\n    import b\nelse:\n    raise X\nimport c\n"),
+        ("versions", "if 0x03080000 <= sys.hexversion or sys.version.startswith('2'):\n\timport a\n"),
+        ("handlers", "try:\n    import a\nexcept (ImportError, X) as e:\n    sys.exit(1)\nelse:\n    import b\nfinally:\n    import c\n"),
+        ("blocks", "with suppress(ImportError), x as y:\n    import a\nfor x in y:\n    import b\nmatch (x):\n    case [a, *_]:\n        import c\n"),
+        ("calls", "x = y or importlib.import_module('.a', __package__)\n__import__('a', level=1)\nz = [lambda a=1, b=2: f'{a!r:{b}}' for a in b]\n"),
+        ("machinery", "sys.path[:0] = x\n__path__ = extend_path(__path__, __name__)\ndef __getattr__(n):\n    import a\n"),
+        ("newer", "type X[T = int] = T\nt'{x}'\ntry: ...\nexcept* A: ...\n@x[1]\nasync def f(): await (yield)\n"),
+        ("encoded", "# -*- coding: shift_jis -*-\nx = '表'\n"),
+        ("marked", "\u{feff}# coding: utf-8\nimport a\n"),
+        ("two", "print 'x'\nexcept A, e:\n`x` <> 1\n"),
+    ] {
+        put("python", name, source);
+    }
 }
