@@ -23,8 +23,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Problem> {
     }
     let declared = cookie(body);
     let encoding = declared.as_deref().map_or(Some(Encoding::Utf8), encoding);
-    if body.len() < bytes.len() && encoding != Some(Encoding::Utf8) {
-        let name = declared.unwrap_or_default();
+    if body.len() < bytes.len()
+        && let Some(name) = declared.as_deref().filter(|name| *name != "utf-8" && !name.starts_with("utf-8-"))
+    {
         return Err(syntax(body, 0, format!("encoding problem: {name} with BOM")));
     }
     match encoding {
@@ -181,7 +182,7 @@ mod tests {
     fn encodings() {
         check("é".as_bytes(), "é");
         check(b"\xef\xbb\xbfa", "a");
-        check(b"\xef\xbb\xbf# coding: utf8\n", "# coding: utf8\n");
+        check(b"\xef\xbb\xbf# coding: utf-8\n", "# coding: utf-8\n");
         check(b"# -*- coding: latin-1 -*-\n\xe9", "# -*- coding: latin-1 -*-\né");
         check(b"\n#coding=iso-8859-15\n\xe9", "\n#coding=iso-8859-15\né");
         check(b"#!x\r\n# vim: set fileencoding=cp1252 :\r\n\xe9", "#!x\r\n# vim: set fileencoding=cp1252 :\r\né");
@@ -207,6 +208,7 @@ mod tests {
         );
         check("# coding: ascii\né".as_bytes(), "line 2: (unicode error) 'ascii' codec can't decode byte 0xc3");
         check(b"\xef\xbb\xbf# coding: latin-1\n", "line 1: encoding problem: latin-1 with BOM");
+        check(b"\xef\xbb\xbf# coding: utf8\n", "line 1: encoding problem: utf8 with BOM");
         check(b"a\r\nb\0", "line 2: source code string cannot contain null bytes");
         check(b"# coding: utf-16\n", r#"Encoding { name: "utf-16" }"#);
         check(b"# coding: cp875\n", r#"Encoding { name: "cp875" }"#);

@@ -12,7 +12,7 @@ use ruff_python_ast::{
     ElifElseClause, ExceptHandler, ExceptHandlerExceptHandler, Expr, ExprCall, MatchCase, Mod, PythonVersion, Stmt,
     StmtIf, StmtImportFrom, StmtTry, StmtWith,
 };
-use ruff_python_parser::{Mode, ParseOptions, Parsed, UnsupportedSyntaxErrorKind, lexer, parse_unchecked};
+use ruff_python_parser::{Mode, ParseOptions, Parsed, UnsupportedSyntaxErrorKind, parse_unchecked};
 use serde::{Deserialize, Serialize};
 
 use condition::{Minors, Verdict, integer, last_name, verdict};
@@ -21,11 +21,19 @@ use nesting::Nesting;
 /// Larger files are not looked into, in bytes. Those that people write are smaller; those that programs write hold data.
 pub const LARGEST_SOURCE: usize = 1 << 20;
 
-/// The most that the parser may use of stack, in bytes. It asks for it piece by piece, so it has no limit of its own.
-const LARGEST_STACK: usize = 64 << 20;
+/// Where more levels of syntax than these could nest, the tokens are looked at before the parser is let at them: it needs
+/// up to 2 KiB of stack for each, which it asks for piece by piece and without limit.
+const UNSEEN_LEVELS: usize = 32 << 10;
 
-/// The oldest minor version of Python 3 that any target has; what needs a later one is said in `needs_minor`.
-const OLDEST: PythonVersion = PythonVersion::PY39;
+/// Stack for a level of a syntax tree, in bytes: to take it apart takes up to 180, without optimisation 430.
+const LEVEL: usize = if cfg!(debug_assertions) { 512 } else { 256 };
+
+/// Stack for everything else, in bytes.
+const STACK: usize = 384 << 10;
+
+/// The parser tells of syntax that is newer. One less than what any target has, for what it believes to be in 3.9, but
+/// CPython has only in 3.10.
+const OLDEST: PythonVersion = PythonVersion::PY38;
 
 /// What a Python source file does when it is imported.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +87,7 @@ pub enum When {
 pub enum Problem {
     /// No Python can compile it. What could be read of it all the same is in the imports, none of it as certain.
     Syntax {
-        /// From 1.
+        /// From 1; the last one where only the end tells.
         line: u32,
         /// What is wrong there; no full stop, no control characters.
         message: String,
@@ -97,7 +105,7 @@ pub enum Problem {
 
 /// Looks into a source file. Never fails: what is wrong with it is part of the answer.
 ///
-/// Any content of [`LARGEST_SOURCE`] bytes takes well below a second and tens of megabytes.
+/// Any content of [`LARGEST_SOURCE`] bytes takes well below a second, and at most about 150 MB.
 pub fn facts(bytes: &[u8]) -> PythonFacts {
     let failed = |problem| PythonFacts { problem: Some(problem), ..PythonFacts::default() };
     if bytes.len() > LARGEST_SOURCE {
@@ -107,64 +115,47 @@ pub fn facts(bytes: &[u8]) -> PythonFacts {
         Ok(text) => text,
         Err(problem) => return failed(problem),
     };
-    let mut known = None;
-    if parser_stack(&text) > LARGEST_STACK {
-        let nesting = Nesting::of(lexed(&text));
+    let levels = levels_at_most(&text);
+    if levels > UNSEEN_LEVELS {
+        let nesting = Nesting::of(&text);
         if nesting.is_too_deep() {
             return failed(Problem::TooDeep);
         }
-        known = Some(nesting);
-    }
-    let parsed = parse_unchecked(&text, ParseOptions::from(Mode::Module).with_target_version(OLDEST));
-    // Where the parser met an error, it may have cut the text into other tokens than the lexer alone.
-    let known = known.filter(|_| parsed.errors().is_empty());
-    let nesting = known.unwrap_or_else(|| Nesting::of(parsed.tokens().iter().map(Token::kind)));
-    let stack = walk_stack(nesting);
-    stacker::maybe_grow(stack, stack, move || {
-        // `parsed` is moved in, so that it is also taken apart in here.
-        let mut facts = read(&text, &parsed);
-        if nesting.is_too_deep() && facts.problem.is_none() {
-            facts.problem = Some(Problem::TooDeep);
+        if nesting.unfinished {
+            let message = "a bracket, a string or a `lambda` is not finished".to_owned();
+            return failed(Problem::Syntax { line: line(text.as_bytes(), text.len()), message });
         }
+    }
+    // The parser sees to the stack that it needs to go down, but a tree needs some for each level to be dropped as well:
+    // at the end, and in the parser where it gives a part up. To reserve it costs little: only what is used is memory.
+    let stack = STACK + LEVEL * levels;
+    stacker::maybe_grow(stack, stack, || {
+        let mut facts =
+            read(&text, &parse_unchecked(&text, ParseOptions::from(Mode::Module).with_target_version(OLDEST)));
         if facts.problem.is_some() {
             facts.imports.iter_mut().for_each(|import| import.when = When::Guarded);
         }
-        let mut seen = HashSet::new();
-        facts.imports.retain(|import| seen.insert(Import { line: 0, ..import.clone() }));
+        each_once(&mut facts.imports);
         facts
     })
 }
 
-fn lexed(text: &str) -> impl Iterator<Item = TokenKind> {
-    let mut lexer = lexer::lex(text, Mode::Module);
-    std::iter::from_fn(move || Some(lexer.next_token()).filter(|kind| !kind.is_eof()))
+fn each_once(imports: &mut Vec<Import>) {
+    let mut seen = HashSet::new();
+    let keys = imports.iter().map(|import| (&import.module, import.level, &import.names, import.when));
+    let mut first = keys.map(|key| seen.insert(key)).collect::<Vec<bool>>().into_iter();
+    imports.retain(|_| first.next().unwrap_or_default());
 }
 
-/// The most stack that the parser can need, in bytes.
-///
-/// Measured with optimisation: 2 KiB for a bracket or a sign (4 for `f"{`), 1 KiB for a word like `not`.
-fn parser_stack(text: &str) -> usize {
+/// How many levels of syntax a text can have at most: one for each of these signs, and one for each word.
+fn levels_at_most(text: &str) -> usize {
+    /// `not `, the shortest word that makes a level, in bytes.
+    const WORD: usize = 4;
+    const SIGNS: [u8; 16] = *b"([{.+-*/%@&|^~<>";
     // Without short cuts and in small sums, so that it is compiled to a few instructions for many bytes.
-    let is_sign = |byte: u8| {
-        (byte == b'(')
-            | (byte == b'[')
-            | (byte == b'{')
-            | (byte == b'-')
-            | (byte == b'+')
-            | (byte == b'~')
-            | (byte == b'*')
-    };
-    let chunks = text.as_bytes().chunks(u8::MAX.into());
-    let signs: usize =
-        chunks.map(|chunk| usize::from(chunk.iter().map(|byte| u8::from(is_sign(*byte))).sum::<u8>())).sum();
-    2048 * signs + 256 * text.len()
-}
-
-/// Stack for walking through a syntax tree and for taking it apart, in bytes.
-///
-/// Measured without optimisation: 220 bytes for a level of an expression, 1.5 KiB for a block.
-fn walk_stack(nesting: Nesting) -> usize {
-    (256 << 10) + 512 * nesting.levels + (4 << 10) * nesting.blocks
+    let is_sign = |byte: u8| SIGNS.iter().fold(false, |is, sign| is | (byte == *sign));
+    let signs = |chunk: &[u8]| usize::from(chunk.iter().map(|byte| u8::from(is_sign(*byte))).sum::<u8>());
+    text.as_bytes().chunks(u8::MAX.into()).map(signs).sum::<usize>() + text.len() / WORD
 }
 
 /// The line in which the byte at `offset` is, from 1. Lines end as Python's do.
@@ -189,6 +180,7 @@ fn read(text: &str, parsed: &Parsed<Mod>) -> PythonFacts {
         calls: names.import_calls,
         import_module: false,
         place: Place::Module,
+        matches: false,
     };
     if let Mod::Module(module) = parsed.syntax() {
         walk.block(&module.body, Reach::CERTAIN);
@@ -204,13 +196,14 @@ fn read(text: &str, parsed: &Parsed<Mod>) -> PythonFacts {
         imports.push(Import { line: current, ..import });
     }
     let (needs_minor, removed) = versions(parsed);
-    let first_error = parsed.errors().iter().map(|error| (error.location.start().to_usize(), error.error.to_string()));
-    let first_error = first_error.chain(removed).min_by_key(|(offset, _)| *offset);
+    let first_error = parsed.errors().iter().min_by_key(|error| error.location.start());
+    let first_error = first_error.map(|error| (error.location.start().to_usize(), error.error.to_string()));
+    let first_error = first_error.into_iter().chain(removed).min_by_key(|(offset, _)| *offset);
     PythonFacts {
         imports,
         machinery: walk.machinery,
         dynamic_attributes: walk.dynamic_attributes,
-        needs_minor,
+        needs_minor: needs_minor.max(walk.matches.then_some(10)),
         problem: first_error.map(|(offset, message)| Problem::Syntax {
             line: line(text.as_bytes(), offset),
             message: message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
@@ -278,7 +271,7 @@ fn versions(parsed: &Parsed<Mod>) -> (Option<u8>, Option<(usize, String)>) {
     let (mut needs, mut removed) = (None, None);
     for error in parsed.unsupported_syntax_errors() {
         let minor = match error.kind {
-            Kind::Match => 10,
+            Kind::Match | Kind::UnparenthesizedNamedExpr(_) => 10,
             Kind::ExceptStar | Kind::StarExpressionInIndex | Kind::StarAnnotation => 11,
             Kind::TypeParameterList | Kind::TypeAliasStatement | Kind::Pep701FString(_) => 12,
             Kind::TypeParamDefault => 13,
@@ -290,7 +283,6 @@ fn versions(parsed: &Parsed<Mod>) -> (Option<u8>, Option<(usize, String)>) {
             }
             // All targets have these.
             Kind::Walrus
-            | Kind::UnparenthesizedNamedExpr(_)
             | Kind::StarTuple(_)
             | Kind::RelaxedDecorator(_)
             | Kind::PositionalOnlyParameter
@@ -301,6 +293,9 @@ fn versions(parsed: &Parsed<Mod>) -> (Option<u8>, Option<(usize, String)>) {
     }
     (needs, removed)
 }
+
+/// Of an import that is certain on more ranges of minor versions than these, certainty is not told: `!= (3, 8)` has two.
+const MOST_RANGES: usize = 2;
 
 /// On which minor versions a statement is reached.
 #[derive(Debug, Clone, Copy)]
@@ -359,6 +354,8 @@ struct Walk {
     /// The name `import_module` is importlib's: others have functions of that name which do something else.
     import_module: bool,
     place: Place,
+    /// There is a `match` statement. The parser does not tell of `match (a): …`.
+    matches: bool,
 }
 
 impl Walk {
@@ -411,6 +408,7 @@ impl Walk {
                 Minors::NONE
             }
             Stmt::Match(statement) => {
+                self.matches = true;
                 for case in &statement.cases {
                     self.block(&case.body, reach.guarded());
                 }
@@ -457,18 +455,30 @@ impl Walk {
             }
         }
         self.machinery |= module == "sys" && import.names.iter().any(|name| is_import_state(name.name.as_bytes()));
-        let names: Vec<String> = import.names.iter().map(|alias| alias.name.to_string()).collect();
+        let names = import.names.iter().map(|alias| alias.name.as_str()).filter(|name| !name.is_empty());
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        if names.is_empty() {
+            return;
+        }
         let level = u8::try_from(import.level).unwrap_or(u8::MAX);
         self.import((module, level), &names, reach, import.range.start().to_usize());
     }
 
     fn import(&mut self, (module, level): (&str, u8), names: &[String], reach: Reach, offset: usize) {
+        // Where the syntax is wrong, a part of a name may be missing.
+        let nothing = module.is_empty() && level > 0;
+        if !nothing && module.split('.').any(str::is_empty) {
+            return;
+        }
         let import = |when| Import { module: module.to_owned(), level, names: names.to_vec(), when, line: 0 };
-        for (from, until) in reach.certain.ranges() {
+        let ranges = reach.certain.ranges();
+        let certain = if ranges.len() > MOST_RANGES { &[] } else { ranges.as_slice() };
+        for &(from, until) in certain {
             self.found.push((offset, import(When::Always { from, until })));
         }
-        if !reach.possible.without(reach.certain).is_empty() {
-            let deferred = self.place == Place::Function && !reach.caught;
+        let too_many = certain.len() < ranges.len();
+        if too_many || !reach.possible.without(reach.certain).is_empty() {
+            let deferred = self.place == Place::Function && !reach.caught && !too_many;
             self.found.push((offset, import(if deferred { When::Deferred } else { When::Guarded })));
         }
     }

@@ -1,9 +1,9 @@
-//! How deep a file nests, learnt from its tokens alone.
+//! How deep a file nests, learnt from its tokens alone: the parser's memory grows with it.
 //!
-//! Taking a syntax tree apart needs stack for each of its levels, and so does the parser. CPython has limits of its own,
-//! so whatever is deeper than those is not worth a look.
+//! CPython has limits of its own, so whatever is deeper than those is not worth a look.
 
 use ruff_python_ast::token::TokenKind;
+use ruff_python_parser::{Mode, lexer};
 
 /// CPython's `MAXLEVEL`.
 const MOST_BRACKETS: usize = 200;
@@ -15,23 +15,33 @@ const MOST_LEVELS: usize = 10_000;
 /// Upper bounds of how deep something nests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Nesting {
-    /// Levels of expressions in one another.
-    pub(super) levels: usize,
+    /// Expressions in one another.
+    levels: usize,
     /// Blocks in one another.
-    pub(super) blocks: usize,
+    blocks: usize,
     /// Brackets and f-strings in one another.
     brackets: usize,
+    /// A statement ends with an open bracket, or with a `lambda` without a colon: a syntax error, after which the parser
+    /// may see other tokens than these, and nest what is not nested here.
+    pub(super) unfinished: bool,
 }
 
 impl Nesting {
-    pub(super) fn of(tokens: impl Iterator<Item = TokenKind>) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let mut scan = Scan {
-            nesting: Self { levels: 0, blocks: 0, brackets: 0 },
-            brackets: vec![],
+            nesting: Self { levels: 0, blocks: 0, brackets: 0, unfinished: false },
+            around: Vec::new(),
             top: Level::default(),
             blocks: 0,
         };
-        tokens.for_each(|kind| scan.token(kind));
+        let mut lexer = lexer::lex(text, Mode::Module);
+        loop {
+            let kind = lexer.next_token();
+            if kind.is_eof() {
+                break;
+            }
+            scan.token(kind);
+        }
         scan.end_of_statement();
         scan.nesting
     }
@@ -47,8 +57,10 @@ impl Nesting {
 struct Level {
     /// Tokens since the last comma each of which may put what is before it, or after it, one level deeper.
     operators: usize,
-    /// The same, for those which reach beyond a comma: `lambda a, b: lambda c, d: …`.
-    words: usize,
+    /// The same, for those which reach beyond a comma: the parser takes `yield a, yield b` for one in another.
+    yields: usize,
+    /// How many times `lambda` without its colon: commas are between parameters then.
+    lambdas: usize,
     /// The deepest pair of brackets since the last comma.
     inner: usize,
     /// The deepest before the last comma.
@@ -63,14 +75,14 @@ impl Level {
     }
 
     fn depth(&self) -> usize {
-        self.before.max(self.words + self.operators + self.inner)
+        self.before.max(self.yields + self.operators + self.inner)
     }
 }
 
 struct Scan {
     nesting: Nesting,
     /// What is around the innermost pair of brackets, and how each opened.
-    brackets: Vec<(Level, TokenKind)>,
+    around: Vec<(Level, TokenKind)>,
     /// In the innermost pair of brackets.
     top: Level,
     blocks: usize,
@@ -81,24 +93,29 @@ impl Scan {
         use TokenKind as T;
         match kind {
             T::Name | T::Int | T::Float | T::Complex | T::String | T::Comment | T::NonLogicalNewline => {}
-            T::FStringMiddle | T::TStringMiddle | T::True | T::False | T::None | T::Ellipsis | T::EndOfFile => {}
+            T::FStringMiddle | T::TStringMiddle | T::True | T::False | T::None | T::Ellipsis => {}
             T::Lpar | T::Lsqb | T::Lbrace | T::FStringStart | T::TStringStart => {
                 self.top.operators += 1;
-                self.brackets.push((std::mem::take(&mut self.top), kind));
-                self.nesting.brackets = self.nesting.brackets.max(self.brackets.len());
+                self.around.push((std::mem::take(&mut self.top), kind));
+                self.nesting.brackets = self.nesting.brackets.max(self.around.len());
             }
             T::Rpar => self.close(T::Lpar),
             T::Rsqb => self.close(T::Lsqb),
             T::Rbrace => self.close(T::Lbrace),
             T::FStringEnd => self.close(T::FStringStart),
             T::TStringEnd => self.close(T::TStringStart),
-            T::Comma => self.top.comma(),
-            T::Lambda | T::Yield => {
-                self.top.words += self.top.operators + 1;
-                self.top.operators = 0;
+            T::Comma if self.top.lambdas == 0 => self.top.comma(),
+            T::Lambda => {
+                self.top.operators += 1;
+                self.top.lambdas += 1;
+            }
+            T::Yield => self.top.yields += std::mem::take(&mut self.top.operators) + 1,
+            T::Colon => {
+                self.top.operators += 1;
+                self.top.lambdas = self.top.lambdas.saturating_sub(1);
             }
             T::Newline => self.end_of_statement(),
-            T::Semi if self.brackets.is_empty() => self.end_of_statement(),
+            T::Semi if self.around.is_empty() => self.end_of_statement(),
             T::Indent => {
                 self.blocks += 1;
                 self.nesting.blocks = self.nesting.blocks.max(self.blocks);
@@ -108,24 +125,25 @@ impl Scan {
         }
     }
 
-    /// A bracket that closes another kind than the innermost is an error, from which the parser recovers as it likes:
-    /// then the innermost stays open here, which is the deeper way to see it.
+    /// One that closes another kind than the innermost is an error: then the innermost stays open.
     fn close(&mut self, opener: TokenKind) {
-        if let Some((around, _)) = self.brackets.pop_if(|(_, kind)| *kind == opener) {
+        if let Some((around, _)) = self.around.pop_if(|(_, kind)| *kind == opener) {
             self.leave(around);
         }
     }
 
     fn leave(&mut self, around: Level) {
-        let depth = self.top.depth();
-        self.top = around;
-        self.top.inner = self.top.inner.max(depth);
+        let inner = std::mem::replace(&mut self.top, around);
+        self.nesting.unfinished |= inner.lambdas > 0;
+        self.top.inner = self.top.inner.max(inner.depth());
     }
 
     fn end_of_statement(&mut self) {
-        while let Some((around, _)) = self.brackets.pop() {
+        self.nesting.unfinished |= !self.around.is_empty();
+        while let Some((around, _)) = self.around.pop() {
             self.leave(around);
         }
+        self.nesting.unfinished |= self.top.lambdas > 0;
         self.nesting.levels = self.nesting.levels.max(self.top.depth());
         self.top = Level::default();
     }

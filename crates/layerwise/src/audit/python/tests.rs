@@ -107,6 +107,7 @@ fn conditions() {
         "a@0..9, b@9..11, c@11..",
     );
     check("if sys.version_info[:2] != (3, 8):\n    import a", "a@0..8, a@9..");
+    check("if sys.version_info[1] in (1, 3, 5):\n    import a", "a?");
     check("if sys.version_info >= (3, 8) and x:\n    import a\nelse:\n    import b", "a?, b@0..8, b?");
     check(
         "if sys.version_info >= (3, 8):\n    if x:\n        import a\n    if sys.version_info < (3, 10):\n        import b",
@@ -304,6 +305,9 @@ fn dynamic_attributes() {
 fn newer_syntax() {
     check("import a\nwith (a, b): ...\n(x := 1)\ndef f(a, /): ...", "a");
     check("match x:\n    case 1: ...", " | 3.10");
+    check("match (x):\n    case 1: ...", " | 3.10");
+    check("x[y := 1]", " | 3.10");
+    check("@x[1]\ndef f(): ...", "");
     check("try: ...\nexcept* X: ...", " | 3.11");
     check("x[*y]", " | 3.11");
     check("type X = int", " | 3.12");
@@ -327,8 +331,9 @@ fn what_is_not_python() {
     check("import a\n\nx = (\n", "a? | line 4: unexpected EOF while parsing");
     check(
         "f((a)=1)",
-        " | line 1: Cannot use parenthesized keyword argument name on Python 3.9 (syntax was removed in Python 3.8)",
+        " | line 1: Cannot use parenthesized keyword argument name on Python 3.8 (syntax was removed in Python 3.8)",
     );
+    check("import a.\nimport\nfrom import b\nfrom c import\nimport d", "d? | line 1: Expected an identifier");
     check("if x:\nimport a", "a? | line 2: Expected an indented block after `if` statement");
     check("x = \u{1b}[0m", " | line 1: Got unexpected token \u{fffd}");
     check("\0", " | line 1: source code string cannot contain null bytes");
@@ -338,4 +343,83 @@ fn what_is_not_python() {
     );
     assert_eq!(shown(&facts(b"# coding: latin1\nimport a\nx = '\xe9'")), "a");
     assert_eq!(shown(&facts(b"\xef\xbb\xbfimport a")), "a");
+}
+
+/// What is found in `unit` repeated up to `bytes`, on a thread with less stack than any has.
+fn repeated(start: &str, unit: &str, bytes: usize) -> String {
+    let source = format!("import a\n{start}{}", unit.repeat(bytes / unit.len()));
+    let thread = std::thread::Builder::new().stack_size(128 << 10);
+    let facts = thread.spawn(move || facts(source.as_bytes())).unwrap().join().unwrap();
+    shown(&PythonFacts { imports: facts.imports.into_iter().take(2).collect(), ..facts })
+}
+
+#[test]
+fn too_deep() {
+    for (start, unit) in [
+        ("x", "+1"),
+        ("x", ".b"),
+        ("x", "()"),
+        ("x", "[0]"),
+        ("", "-"),
+        ("", "not "),
+        ("", "lambda: "),
+        ("", "lambda a, b: "),
+        ("", "lambda a=1, b=lambda: "),
+        ("", "("),
+        ("", "["),
+        ("", "{1: "),
+        ("", "f("),
+        ("", "f'{"),
+        ("", "x if y else "),
+        ("", "await "),
+        ("", "yield x, "),
+        ("", "x ** "),
+        ("", "[*x for x in "),
+        ("match ", "["),
+        ("match x:\n case ", "a."),
+    ] {
+        assert_eq!(repeated(start, unit, 200_000), " | TooDeep", "{unit}");
+        // Not so deep that its tokens are looked at, which is then the parser's affair.
+        let shown = repeated(start, unit, 20_000);
+        assert!(shown.starts_with("a"), "{unit}: {shown}");
+    }
+    let staircase =
+        |steps: usize| -> String { (0..steps).map(|step| format!("{}if x:\n", " ".repeat(step))).collect() };
+    assert_eq!(repeated(&staircase(600), " ", 1), " | TooDeep");
+    assert_eq!(repeated(&format!("{}{}pass", staircase(98), " ".repeat(98)), "\n", 1), "a");
+}
+
+#[test]
+fn wide_is_not_deep() {
+    for unit in ["x = [1, 2]\n", "x.y(z)\n", "def f(a): return -a\n", "lambda x: x + 1\n", "(a, b)[0]; "] {
+        assert_eq!(repeated("", unit, 300_000), "a", "{unit}");
+    }
+    for unit in ["a, ", "(a.b, -c), ", "lambda x: x, ", "'a': {'b': [1]}, ", "f'{x!r}', ", "yield_, "] {
+        assert_eq!(repeated("f(x", unit, 300_000).split(" | ").next(), Some(""), "{unit}");
+        let source = format!("import a\nx = [{}]", unit.replace("'a': ", "").repeat(300_000 / unit.len()));
+        assert_eq!(shown(&facts(source.as_bytes())), "a", "{unit}");
+    }
+}
+
+#[test]
+fn unfinished_and_large() {
+    let message = "a bracket, a string or a `lambda` is not finished";
+    assert_eq!(repeated("", "f(]\n", 200_000), format!(" | line 50002: {message}"));
+    assert_eq!(repeated("", "lambda \n", 200_000), format!(" | line 25002: {message}"));
+    // The parser takes the second `'''` for the end of the first.
+    assert_eq!(repeated("f'''{'''\n", "(", 200_000), format!(" | line 3: {message}"));
+}
+
+#[test]
+fn too_large() {
+    check(&" ".repeat(LARGEST_SOURCE), "");
+    check(&" ".repeat(LARGEST_SOURCE + 1), " | TooLarge");
+}
+
+#[test]
+fn what_the_parser_gives_up() {
+    // It reads what follows `match` as an expression, then finds that `match` is a name and drops it, on a stack of
+    // whatever size.
+    assert_eq!(repeated("", "match (", 30_000), "a? | line 2: unexpected EOF while parsing");
+    assert_eq!(repeated("with (", "a.b(", 30_000), "a? | line 2: unexpected EOF while parsing");
 }
