@@ -11,8 +11,8 @@ const LIMITS: [&str; 4] = ["-max_len=65536", "-timeout=5", "-rss_limit_mb=1024",
 
 const MISSING: &str = "cargo-fuzz is not installed: `cargo install cargo-fuzz --locked`, then again";
 
-/// `--seconds N` (60) for each of the targets that are named, all without names. Stops at the first finding, whose input
-/// is left below `fuzz/artifacts`.
+/// `--seconds N` (60) for each of the targets that are named, all without names. The input of a
+/// finding is left below `fuzz/artifacts`, and fails the whole.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let (seconds, wanted) = arguments(args)?;
     let known = targets(&root().join("fuzz/fuzz_targets")).map_err(|error| format!("no fuzz targets: {error}"))?;
@@ -28,11 +28,17 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     seeds::write(&corpus).map_err(|error| format!("failed to write seeds: {error}"))?;
     let time = format!("-max_total_time={seconds}");
     let names = if wanted.is_empty() { &known } else { &wanted };
+    let mut found = Vec::new();
     for name in names {
         // Sanitizers need a nightly compiler and look for what only unsafe code does, which is forbidden here. The
         // variable lets a stable compiler take cargo-fuzz's flags.
         let run = ["fuzz", "run", "--sanitizer", "none", name, "--", &time];
-        call("cargo", &[&run[..], &LIMITS].concat(), &[("RUSTC_BOOTSTRAP", "1")])?;
+        if let Err(failed) = call("cargo", &[&run[..], &LIMITS].concat(), &[("RUSTC_BOOTSTRAP", "1")]) {
+            found.push(failed);
+        }
+    }
+    if !found.is_empty() {
+        return Err(found.join("\n"));
     }
     say(&format!("\nno findings in {}", names.join(", ")));
     Ok(())

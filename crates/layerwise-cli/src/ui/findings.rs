@@ -691,7 +691,7 @@ const fn about(rule: Rule) -> About {
         Rule::NativeTextRelocations => row("warning", "The file has text relocations.", "Tell its makers."),
         Rule::NativeBuildPath => row("note", "An RPATH or RUNPATH of the machine it was built on.", "None needed."),
         Rule::AbiMismatch => row(
-            "error; warning where its absence is caught; note where the module is there otherwise",
+            "error; warning where its absence is caught or a condition decides; note where the module is there otherwise",
             "An extension module for another Python version, processor or ABI (free-threaded, debug, PyPy): Python passes it over.",
             "A wheel for the runtime.",
         ),

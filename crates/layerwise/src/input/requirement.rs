@@ -7,6 +7,7 @@ use url::Url;
 
 use super::text::redact;
 use super::{InputError, Origin, Requirement};
+use crate::model::marker::check_letters;
 use crate::model::specifier;
 use crate::model::{PackageName, WheelName};
 
@@ -146,6 +147,7 @@ pub(super) fn parse_marker(text: &str) -> Result<MarkerTree, String> {
     if text.matches('(').count() > MAX_NESTING {
         return Err(format!("more than {MAX_NESTING} parentheses"));
     }
+    check_letters(text)?;
     MarkerTree::parse_str::<Url>(text)
         .map_err(|error| lower_first(error.message.to_string().lines().next().unwrap_or_default()))
 }

@@ -65,6 +65,7 @@ impl Environment {
             return Err(InvalidMarker { marker: "((((…".to_owned(), why: "it has too many parentheses".to_owned() });
         }
         let plain = self.settle_selections(marker);
+        check_letters(&plain).map_err(|why| InvalidMarker { marker: marker.to_owned(), why: why.to_owned() })?;
         let tree: MarkerTree = plain.parse().map_err(|error: pep508_rs::Pep508Error| InvalidMarker {
             marker: marker.to_owned(),
             why: error.message.to_string(),
@@ -117,9 +118,24 @@ pub fn is_too_deep(text: &str) -> bool {
     text.matches('(').count() > 100
 }
 
+/// Refuses markers with other letters than ASCII's: pep508_rs 0.9.2 counts characters where it slices bytes (its
+/// `Cursor::peek_while`), and panics. No variable has a value with such letters.
+pub fn check_letters(marker: &str) -> Result<(), &'static str> {
+    if marker.is_ascii() { Ok(()) } else { Err("it has other letters than those of ASCII") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markers_that_the_parser_would_panic_on() {
+        let environment = Environment::of(Target::new("python3.11", "arm64", "2026-11-24").unwrap());
+        for marker in ["os_name == 'posix' é", "os_name == 'posix'é", "os_name == 'é'"] {
+            assert!(environment.holds(marker).is_err(), "{marker}");
+        }
+        assert_eq!(environment.holds("'é' in extras"), Ok(false));
+    }
 
     #[test]
     fn deep_markers_do_not_exhaust_the_stack() {

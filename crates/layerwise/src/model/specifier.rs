@@ -5,7 +5,7 @@
 use url::Url;
 
 use super::PackageName;
-use super::marker::is_too_deep;
+use super::marker::{check_letters, is_too_deep};
 use super::name::InvalidPackageName;
 
 /// A parsed specifier. (Not with pep508_rs's `VerbatimUrl`: that reads environment variables.)
@@ -28,6 +28,8 @@ pub fn parse(text: &str) -> Result<Specifier, InvalidSpecifier> {
     if is_too_deep(text) {
         return Err(InvalidSpecifier::Other("too many parentheses".to_owned()));
     }
+    let marker = text.split_once(';').map_or("", |(_, marker)| marker);
+    check_letters(marker).map_err(|why| InvalidSpecifier::Other(format!("its marker cannot be read: {why}")))?;
     // Only the message: `Display` of the error slices the text and may panic.
     text.parse().map_err(|error: pep508_rs::Pep508Error<Url>| InvalidSpecifier::Other(error.message.to_string()))
 }
@@ -53,7 +55,10 @@ mod tests {
         for text in ["a-==1", "a[b-]", " a_ >1", "a[b, c.]"] {
             assert!(matches!(parse(text), Err(InvalidSpecifier::Name(_))), "{text}");
         }
-        assert!(matches!(parse("a===== 1"), Err(InvalidSpecifier::Other(_))));
+        for text in ["a===== 1", "a; os_name == 'posix' é", "a @ https://h/a.whl ; python_version < '3.10'\u{fffd}"] {
+            assert!(matches!(parse(text), Err(InvalidSpecifier::Other(_))), "{text}");
+        }
+        assert!(parse("a @ https://h/é.whl ; python_version < '3.10'").is_ok());
         assert_eq!(parse("A_b[c]>=1").unwrap().name.to_string(), "a-b");
     }
 }
