@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 mod bench;
 mod check;
 mod survey;
+mod verdicts;
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "check" => check::run(&rest),
         "survey" => survey::run(&rest),
+        "verdicts" => verdicts::run(&rest),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -31,6 +33,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   bench [--runs N] [--cold-build]   layerwise against what people use instead; writes docs/benchmarks.md
   check [--fast]   all that CI runs: format, clippy, tests, docs, generated files
   survey [NAME…]   compare the versions layerwise takes with those told straight from the index; writes docs/survey.md
+  verdicts [NAME…]   what `check` says of real wheels, against auditwheel and against imports; writes docs/verdicts.md
 ";
 
 /// The workspace's root.
