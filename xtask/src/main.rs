@@ -8,6 +8,7 @@ mod check;
 mod fuzz;
 mod seeds;
 mod survey;
+mod verdicts;
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         "check" => check::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "survey" => survey::run(&rest),
+        "verdicts" => verdicts::run(&rest),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -35,6 +37,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   check [--fast]   all that CI runs: format, clippy, tests, docs, generated files
   fuzz [--seconds N] [TARGET…]   every fuzz target for a minute each, from a seed corpus; needs cargo-fuzz
   survey [NAME…]   compare the versions layerwise takes with those told straight from the index; writes docs/survey.md
+  verdicts [NAME…]   what `check` says of real wheels, against auditwheel and against imports; writes docs/verdicts.md
 ";
 
 /// The workspace's root.

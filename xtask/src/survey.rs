@@ -14,20 +14,20 @@ use serde_json::Value;
 use crate::{root, say};
 
 /// What a wheel has to fit.
-struct Target {
-    runtime: &'static str,
-    architecture: &'static str,
+pub(crate) struct Target {
+    pub(crate) runtime: &'static str,
+    pub(crate) architecture: &'static str,
     /// 3.`minor`
-    minor: u64,
+    pub(crate) minor: u64,
     /// For `requires-python`. A late patch release, as Lambda has.
-    python: &'static str,
-    machine: &'static str,
+    pub(crate) python: &'static str,
+    pub(crate) machine: &'static str,
     /// 2.`glibc`, of Amazon Linux 2 or 2023.
-    glibc: u64,
+    pub(crate) glibc: u64,
 }
 
 #[rustfmt::skip]
-const TARGETS: [Target; 4] = [
+pub(crate) const TARGETS: [Target; 4] = [
     Target { runtime: "python3.11", architecture: "x86_64", minor: 11, python: "3.11.13", machine: "x86_64", glibc: 26 },
     Target { runtime: "python3.11", architecture: "arm64", minor: 11, python: "3.11.13", machine: "aarch64", glibc: 26 },
     Target { runtime: "python3.13", architecture: "x86_64", minor: 13, python: "3.13.7", machine: "x86_64", glibc: 34 },
@@ -131,7 +131,7 @@ fn surveyed_one(name: &str, index: &str, layerwise: &Layerwise<'_>) -> Result<Ro
 }
 
 /// The index's page of a project: PEP 691.
-fn page(name: &str, index: &str) -> Result<Value, String> {
+pub(crate) fn page(name: &str, index: &str) -> Result<Value, String> {
     let url = format!("{index}/{name}/");
     let mut command = Command::new("curl");
     command.args([
@@ -179,7 +179,7 @@ fn stable(page: &Value) -> impl Iterator<Item = File<'_>> {
 }
 
 /// The newest version with a fitting wheel, and the first such wheel.
-fn decide(page: &Value, target: &Target) -> Option<(Version, String)> {
+pub(crate) fn decide(page: &Value, target: &Target) -> Option<(Version, String)> {
     let python: Version = target.python.parse().expect("written above");
     // Old releases have specifiers that are none (`>=3.6.*`); installers pass over those.
     let admits = |text: &str| match text.parse::<VersionSpecifiers>() {
@@ -194,7 +194,7 @@ fn decide(page: &Value, target: &Target) -> Option<(Version, String)> {
 }
 
 /// PEP 425: whether one of the wheel's tags is one that the target's CPython accepts.
-fn fits(filename: &str, target: &Target) -> bool {
+pub(crate) fn fits(filename: &str, target: &Target) -> bool {
     let Some(stem) = filename.strip_suffix(".whl") else { return false };
     let mut parts = stem.rsplit('-');
     let (Some(platforms), Some(abis), Some(pythons)) = (parts.next(), parts.next(), parts.next()) else { return false };
@@ -277,7 +277,7 @@ fn version_in(value: &Value, name: &str) -> Option<String> {
 }
 
 /// `layerwise` as it is in the source tree.
-fn built() -> Result<PathBuf, String> {
+pub(crate) fn built() -> Result<PathBuf, String> {
     let status = Command::new("cargo")
         .args(["build", "--quiet", "--package", "layerwise-cli"])
         .current_dir(root())
@@ -356,7 +356,7 @@ fn report(rows: &[Row]) -> String {
     text
 }
 
-fn put(text: &mut String, more: &str) {
+pub(crate) fn put(text: &mut String, more: &str) {
     text.write_str(more).expect("a String takes every byte");
 }
 

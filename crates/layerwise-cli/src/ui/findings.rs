@@ -640,23 +640,25 @@ const fn about(rule: Rule) -> About {
             "Get the file again.",
         ),
         Rule::NativeArchitecture => row(
-            "error; note for spare binaries beside the right one",
+            "error; note for spare binaries beside the right one; warning for extras",
             "A binary for another processor, word size or byte order than the function's.",
             "Build for the function's architecture (`--arch`).",
         ),
         Rule::NativeGlibc => row(
-            "error (GLIBC_PRIVATE: warning)",
+            "error (GLIBC_PRIVATE, extras: warning)",
             "A symbol version of glibc that the runtime does not have, `GLIBC_ABI_DT_RELR` included: Amazon Linux 2 (python3.11 and older) has 2.26, Amazon Linux 2023 has 2.34.",
             "A wheel with an older manylinux tag, or a newer runtime.",
         ),
         Rule::NativeSymbolVersion => row(
-            "error; warning where only newer images have it",
+            "error; warning where only newer images have it, and for extras",
             "A symbol version of libstdc++ (GLIBCXX, CXXABI), libgcc (GCC) or zlib (ZLIB) that the runtime does not have.",
             "A wheel that was built with an older compiler, or that brings its own library.",
         ),
-        Rule::NativeMusl => {
-            row("error", "A binary for musl (Alpine Linux).", "A manylinux wheel instead of a musllinux one.")
-        }
+        Rule::NativeMusl => row(
+            "error; warning for extras",
+            "A binary for musl (Alpine Linux).",
+            "A manylinux wheel instead of a musllinux one.",
+        ),
         Rule::NativeLibraryMissing => row(
             "error if imported, else warning",
             "A needed library that is neither in the artifact where the loader looks (RPATH, RUNPATH, `$ORIGIN`, LD_LIBRARY_PATH with `/opt/lib`) nor in the managed runtime. AWS's public images and auditwheel's white list have more than Lambda has.",
@@ -691,7 +693,7 @@ const fn about(rule: Rule) -> About {
         Rule::NativeTextRelocations => row("warning", "The file has text relocations.", "Tell its makers."),
         Rule::NativeBuildPath => row("note", "An RPATH or RUNPATH of the machine it was built on.", "None needed."),
         Rule::AbiMismatch => row(
-            "error; warning where its absence is caught or a condition decides; note where the module is there otherwise",
+            "error; warning where its absence is caught or a condition decides, and for extras; note where the module is there otherwise",
             "An extension module for another Python version, processor or ABI (free-threaded, debug, PyPy): Python passes it over.",
             "A wheel for the runtime.",
         ),

@@ -10,8 +10,8 @@ use super::facts::Content;
 use super::finding::{Finding, Format, Problem, Severity, Use};
 use super::imports::Reach;
 use super::policy::{self, Ceiling};
-use super::world::{Form, Unloadable, World, extension_suffix, join, parent};
-use crate::model::Architecture;
+use super::world::{Dist, Form, Unloadable, World, extension_suffix, join, parent};
+use crate::model::{Architecture, PackageName};
 
 /// The findings about compiled files.
 pub(super) fn check(world: &World<'_>, reach: &Reach) -> Vec<Finding> {
@@ -48,6 +48,8 @@ struct Native<'w, 'a> {
     inherited: HashMap<usize, BTreeSet<String>>,
     /// Distributions that have a compiled file for this architecture.
     at_home: HashSet<String>,
+    /// Distributions whose wheel says that it is for any system: what is compiled in them is an extra.
+    portable: HashSet<&'w PackageName>,
     /// All exported names of the artifacts, hashed; made when first asked for.
     exports: Option<HashSet<u64>>,
     findings: Vec<Finding>,
@@ -98,6 +100,7 @@ impl<'w, 'a> Native<'w, 'a> {
             by_soname,
             inherited: HashMap::new(),
             at_home,
+            portable: portable(world),
             exports: None,
             findings: Vec::new(),
         };
@@ -111,6 +114,7 @@ impl<'w, 'a> Native<'w, 'a> {
         for (file, name) in &self.modules {
             queue.push((*file, self.use_of_module(*file, name), false));
         }
+        queue.extend(self.lone_libraries().into_iter().map(|file| (file, Use::Certain, false)));
         // Plugins hand on, too; and modules of another Python, so that of what they bring along nothing is said.
         let is_elf = |file: &usize| matches!(self.world.files[*file].file.content, Content::Elf(_));
         queue.extend((0..self.world.files.len()).filter(is_elf).map(|file| (file, Use::Loose, false)));
@@ -139,6 +143,41 @@ impl<'w, 'a> Native<'w, 'a> {
         }
     }
 
+    /// The one library of a wheel for this platform without extension modules: its Python opens it by path (ctypes,
+    /// cffi), and without it the package is nothing. So are lightgbm, llvmlite, soundfile and xgboost made. Where there
+    /// are several, some may be plugins.
+    fn lone_libraries(&self) -> Vec<usize> {
+        let files = self.world.files.iter().enumerate();
+        let compiled = files.filter_map(|(file, placed)| match (placed.file.content, &placed.owner) {
+            (Content::Elf(facts), Some(owner)) if !self.portable.contains(owner) => Some((file, facts, owner)),
+            _ => None,
+        });
+        let mut lone: HashMap<&PackageName, Vec<usize>> = HashMap::new();
+        let mut with_modules: HashSet<&PackageName> = HashSet::new();
+        let needed: HashSet<&String> = compiled.clone().flat_map(|(_, facts, _)| &facts.needed).collect();
+        for (file, facts, owner) in compiled {
+            let placed = &self.world.files[file];
+            let name = placed.at.rsplit('/').next().unwrap_or_default();
+            if self.modules.contains_key(&file) || self.foreign.contains(&file) {
+                with_modules.insert(owner);
+            }
+            // Grafted ones are there because another needs them.
+            let is_needed = needed.iter().any(|needed| *needed == name || Some(*needed) == facts.soname.as_ref());
+            let library = facts.kind == ElfKind::SharedOrPie && facts.interpreter.is_none();
+            if library && !is_needed && placed.file.link.is_none() {
+                lone.entry(owner).or_default().push(file);
+            }
+        }
+        let lone = lone.into_iter().filter(|(owner, files)| files.len() == 1 && !with_modules.contains(owner));
+        lone.filter(|(owner, _)| self.has_wheel_file(owner)).flat_map(|(_, files)| files).collect()
+    }
+
+    /// Whether it was installed from a wheel: only then is it known to be for a platform.
+    fn has_wheel_file(&self, owner: &PackageName) -> bool {
+        let mut dists = self.world.dists.iter().filter(|dist| dist.metadata.name == *owner);
+        dists.any(|dist| wheel_tags(self.world, dist).is_some())
+    }
+
     fn use_of_module(&self, file: usize, name: &str) -> Use {
         // Named by an import statement somewhere, but not on a certain path from a root: optional. Not named at all:
         // then code imports it, as cv2 does.
@@ -155,6 +194,18 @@ impl<'w, 'a> Native<'w, 'a> {
 
     fn severity_of_use(&self, file: usize) -> Severity {
         if self.usage(file) == Use::Certain { Severity::Error } else { Severity::Warning }
+    }
+
+    /// Whether the package gets by without this file, by what its wheel says: for any system, and no import leads to the
+    /// file. debugpy and selenium bring programs and libraries of several systems that way.
+    fn is_extra(&self, file: usize) -> bool {
+        let owner = self.world.files[file].owner.as_ref();
+        self.usage(file) == Use::Loose && owner.is_some_and(|owner| self.portable.contains(owner))
+    }
+
+    /// Of what the loader refuses.
+    fn severity_of_refusal(&self, file: usize) -> Severity {
+        if self.is_extra(file) { Severity::Warning } else { Severity::Error }
     }
 
     fn add(&mut self, severity: Severity, file: usize, problem: Problem) {
@@ -190,7 +241,7 @@ impl<'w, 'a> Native<'w, 'a> {
             return;
         }
         if let Some(library) = musl(facts) {
-            self.add(Severity::Error, file, Problem::NativeMusl { library });
+            self.add(self.severity_of_refusal(file), file, Problem::NativeMusl { library });
             return;
         }
         if facts.kind == ElfKind::SharedOrPie && !facts.dynamic && facts.interpreter.is_none() && module.is_some() {
@@ -205,7 +256,7 @@ impl<'w, 'a> Native<'w, 'a> {
             // An older loader does not know these relocations and leaves them out.
             let (version, library) = ("GLIBC_ABI_DT_RELR".to_owned(), "libc.so.6".to_owned());
             let has = self.world.target.runtime.glibc.to_string();
-            self.add(Severity::Error, file, Problem::NativeGlibc { version, library, has });
+            self.add(self.severity_of_refusal(file), file, Problem::NativeGlibc { version, library, has });
         }
         let all_known = self.libraries(file, facts);
         if all_known {
@@ -228,7 +279,7 @@ impl<'w, 'a> Native<'w, 'a> {
         let severity = match (&module, others) {
             (Some(_), _) => Severity::Error,
             (None, _) if self.foreign.contains(&file) => return,
-            (None, false) => Severity::Error,
+            (None, false) => self.severity_of_refusal(file),
             (None, true) if self.usage(file) == Use::Certain => Severity::Error,
             (None, true) => Severity::Note,
         };
@@ -258,15 +309,16 @@ impl<'w, 'a> Native<'w, 'a> {
                 worst.insert(key, (beyond, need.version.as_str(), need.library.as_str()));
             }
         }
+        let refused = self.severity_of_refusal(file);
         for ((family, _), (ceiling, version, library)) in worst {
             let (version, library, has) = (version.to_owned(), library.to_owned(), ceiling.has);
             if family == "GLIBC" {
                 let private = version == "GLIBC_PRIVATE";
-                let severity = if private { Severity::Warning } else { Severity::Error };
+                let severity = if private { Severity::Warning } else { refused };
                 self.add(severity, file, Problem::NativeGlibc { version, library, has });
             } else {
                 let newer_images_have_it = ceiling.newer_images_have_it;
-                let severity = if newer_images_have_it { Severity::Warning } else { Severity::Error };
+                let severity = if newer_images_have_it { Severity::Warning } else { refused };
                 self.add(severity, file, Problem::NativeSymbolVersion { version, library, has, newer_images_have_it });
             }
         }
@@ -458,10 +510,14 @@ impl<'w, 'a> Native<'w, 'a> {
             let package = module.rsplit_once('.').map_or("", |(package, _)| package);
             package.is_empty() || self.world.has_module(package)
         };
+        // A wheel for any system that has a module for one of the others only: quicker there, not needed here.
+        let other_system = suffix.ends_with(".pyd") || suffix.contains("darwin");
+        let owner = self.world.files[*file].owner.as_ref();
+        let extra = other_system && owner.is_some_and(|owner| self.portable.contains(owner));
         let sibling = self.world.unloadable.iter().any(|other| other.module == *module && other.file < *file);
         let severity = if otherwise_there || sibling {
             Severity::Note
-        } else if certain() && (!named || self.reach.wanted.contains(module)) {
+        } else if certain() && (!named && !extra || self.reach.wanted.contains(module)) {
             Severity::Error
         } else {
             Severity::Warning
@@ -483,6 +539,22 @@ impl Native<'_, '_> {
     fn together(&self, other: &Unloadable, file: &usize) -> bool {
         let owner = |file: usize| &self.world.files[file].owner;
         other.file != *file && owner(other.file) == owner(*file)
+    }
+}
+
+/// The distributions all of whose wheel tags end in `any`.
+fn portable<'w>(world: &'w World<'_>) -> HashSet<&'w PackageName> {
+    let any =
+        |dist: &&Dist<'_>| wheel_tags(world, dist).is_some_and(|tags| tags.iter().all(|tag| tag.ends_with("-any")));
+    world.dists.iter().filter(any).map(|dist| &dist.metadata.name).collect()
+}
+
+/// The tags in a distribution's `WHEEL`, if there are any.
+fn wheel_tags<'w>(world: &'w World<'_>, dist: &Dist<'_>) -> Option<&'w [String]> {
+    let info = parent(&world.files[dist.file].at);
+    match world.files[world.at(&format!("{info}/WHEEL"))?].file.content {
+        Content::Wheel(wheel) if !wheel.tags.is_empty() => Some(&wheel.tags),
+        _ => None,
     }
 }
 

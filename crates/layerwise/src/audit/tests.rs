@@ -204,6 +204,36 @@ fn other_machines() {
 }
 
 #[test]
+fn extras_of_a_wheel_for_any_system() {
+    use layerwise_testkit::Machine;
+    // As debugpy is: the wheel says that it works anywhere, and nothing imports what is compiled.
+    let with = |tag: &str, init: &str, path: &str, bytes: Vec<u8>| {
+        let wheel = file("python/p-1.dist-info/WHEEL", format!("Wheel-Version: 1.0\nTag: {tag}\n"));
+        layer(vec![dist("p", "1", ""), wheel, file("python/p/__init__.py", init), file(path, bytes)])
+    };
+    let new = || elf().needs("libc.so.6").needs_version("libc.so.6", "GLIBC_2.34");
+    let (any, linux) = ("py3-none-any", "py3-none-manylinux_2_17_x86_64");
+    let (attach, pyd) = ("python/p/attach.so.1", "python/p/x.cp39-win_amd64.pyd");
+    check(with(any, "", attach, new().bytes()), &["warning native-glibc [p] python/p/attach.so.1"]);
+    let arm = || elf().machine(Machine::Aarch64).bytes();
+    check(with(any, "", attach, arm()), &["warning native-architecture [p] python/p/attach.so.1"]);
+    check(with(linux, "", attach, arm()), &["error native-architecture [p] python/p/attach.so.1"]);
+    let musl = elf().needs("libc.musl-x86_64.so.1").bytes();
+    check(with(any, "", attach, musl), &["warning native-musl [p] python/p/attach.so.1"]);
+    check(with(any, "", attach, elf().relr().bytes()), &["warning native-glibc [p] python/p/attach.so.1"]);
+    check(
+        with(linux, "", attach, new().bytes()),
+        &["error native-glibc [p] python/p/attach.so.1", "note wheel-tag-untrue [p] python/p-1.dist-info/WHEEL"],
+    );
+    // A module of another system only: nothing on Linux can need it, unless it is imported.
+    let windows = || b"MZ\x90\0\x03\0".to_vec();
+    check(with(any, "", pyd, windows()), &["warning abi-mismatch [p] python/p/x.cp39-win_amd64.pyd"]);
+    check(with(any, "from . import x", pyd, windows()), &["error abi-mismatch [p] python/p/x.cp39-win_amd64.pyd"]);
+    // An extension module is found by Python, whatever the tag says.
+    check(with(any, "", X, new().exports("PyInit_x").bytes()), &[&format!("error native-glibc [p] {X}")]);
+}
+
+#[test]
 fn not_for_linux() {
     let found = |what: &str| format!("{what} native-format {X}");
     for bytes in
@@ -304,6 +334,28 @@ fn how_a_library_is_used_decides() {
         layer(vec![file("python/p/__init__.py", ""), file("python/p/plugins/libqxcb.so", plugin)]),
         &["warning native-library-missing python/p/plugins/libqxcb.so"],
     );
+}
+
+#[test]
+fn the_one_library_of_a_wheel() {
+    // As lightgbm is: no extension module, one library that Python opens by path.
+    let with = |tag: &str, more: Vec<Made>| {
+        let wheel = file("python/p-1.dist-info/WHEEL", format!("Wheel-Version: 1.0\nTag: {tag}\n"));
+        let library = elf().needs("libgomp.so.1").needs("libq.so.1").rpath("$ORIGIN").bytes();
+        let grafted = file("python/p/libq.so.1", elf().soname("libq.so.1").bytes());
+        let mut files = vec![dist("p", "1", ""), wheel, file("python/p/__init__.py", "import ctypes"), grafted];
+        files.push(file("python/p/lib_p.so", library));
+        files.extend(more);
+        layer(files)
+    };
+    let found = |severity: &str| format!("{severity} native-library-missing [p] python/p/lib_p.so");
+    let (any, linux) = ("py3-none-any", "py3-none-manylinux_2_17_x86_64");
+    check(with(linux, Vec::new()), &[&found("error")]);
+    check(with(any, Vec::new()), &[&found("warning")]);
+    // One of several may be a plugin, and so may one beside extension modules.
+    check(with(linux, vec![file("python/p/plugin.so", elf().bytes())]), &[&found("warning")]);
+    let module = || elf().exports("PyInit_x").bytes();
+    check(with(linux, vec![file(X, module())]), &[&found("warning")]);
 }
 
 #[test]
