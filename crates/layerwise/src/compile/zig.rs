@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::CompileError;
 use crate::event::{Event, Stage};
 use crate::input::IndexOptions;
-use crate::io::{Bucket, Io, Wanted};
+use crate::io::{Bucket, Io, Wanted, make_executable};
 use crate::model::{Sha256, Target, WheelName};
 use crate::resolve::upstream::Upstream;
 use crate::wheel;
@@ -173,17 +173,6 @@ fn unpack(path: &Path, index: &wheel::WheelIndex, dir: &Path) -> std::io::Result
             make_executable(&to)?;
         }
     }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn make_executable(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &Path) -> std::io::Result<()> {
     Ok(())
 }
 

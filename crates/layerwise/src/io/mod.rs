@@ -100,6 +100,19 @@ impl Explain for IoError {
     }
 }
 
+/// Gives a program that was written here the mode of one.
+#[cfg(unix)]
+pub(crate) fn make_executable(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+}
+
+/// Elsewhere its name says it.
+#[cfg(not(unix))]
+pub(crate) fn make_executable(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// Does `work` where it may block, and hands its panic on.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {

@@ -15,7 +15,7 @@ use super::upstream::{Upstream, UpstreamError};
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
 use crate::input::{IndexOptions, Requirement};
-use crate::io::{Bucket, CacheError, Io, Wanted, WheelsError};
+use crate::io::{Bucket, CacheError, Io, Wanted, WheelsError, make_executable};
 use crate::model::target::Glibc;
 use crate::model::{Sha256, Target, WheelName};
 use crate::wheel;
@@ -466,17 +466,6 @@ fn platform(target: Target) -> String {
     let known =
         [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40].into_iter().find(|known| *known >= minor).unwrap_or(40);
     format!("{}-manylinux_{major}_{known}", target.architecture.machine())
-}
-
-#[cfg(unix)]
-fn make_executable(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &Path) -> std::io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]
