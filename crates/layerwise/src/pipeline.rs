@@ -501,17 +501,23 @@ fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) 
     }
     let assemble = started.elapsed();
 
-    let started = Instant::now();
-    let report = if job.check { Some(audit_tree(job, wheels, &assembled, io)?) } else { None };
-    let audit = started.elapsed();
-
+    // The layer is looked into while it is written; it gets its name only if it would work.
     let started = Instant::now();
     io.emit(Event::Started { stage: Stage::Pack, item: &job.name, bytes: Some(unzipped_bytes) });
     let files: Vec<_> =
         wheels.iter().map(|wheel| WheelFile { name: &wheel.name, path: &wheel.path, index: &wheel.index }).collect();
-    let packed = pack::zip(&assembled.tree, &files, &Deflated(io), output);
+    let (report, packed, pack) = std::thread::scope(|scope| {
+        let audited = job.check.then(|| scope.spawn(|| audit_tree(job, wheels, &assembled, io)));
+        let packed = pack::zip(&assembled.tree, &files, &Deflated(io), output);
+        let pack = started.elapsed();
+        let report = audited.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (report.transpose(), packed, pack)
+    });
+    // What the check took beyond the writing.
+    let audit = started.elapsed().saturating_sub(pack);
     io.emit(Event::Finished { stage: Stage::Pack, item: &job.name });
-    let packed = packed?;
+    let report = report?;
+    let packed = packed?.place()?;
     Ok(Built {
         name: job.name.clone(),
         target: job.target,
@@ -524,11 +530,11 @@ fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) 
         notes: Vec::new(),
         lock: LockUse::Resolved,
         report,
-        timings: Timings { assemble, audit, pack: started.elapsed(), ..Timings::default() },
+        timings: Timings { assemble, audit, pack, ..Timings::default() },
     })
 }
 
-/// Judges a tree before it is packed; errors are an error.
+/// Judges a tree; errors are an error.
 fn audit_tree(job: &Job, wheels: &[CachedWheel], assembled: &Assembled, io: &Io) -> Result<Report, Error> {
     const OPAQUE: &Facts = &Facts::Opaque;
     let facts = wheels.iter().map(|wheel| io.wheel_facts(wheel)).collect::<Result<Vec<_>, _>>()?;

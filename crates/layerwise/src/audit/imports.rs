@@ -1,19 +1,20 @@
 //! What is imported, from where it is reached, and what is not there.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use super::facts::Content;
 use super::finding::{Finding, Miss, Problem, Severity};
 use super::policy::{self, Stdlib};
 use super::python::{Import, Problem as Trouble, PythonFacts, When};
-use super::world::{Module, World};
+use super::world::{Form, Module, World};
 
 /// What is certainly imported, and what somebody may import.
 #[derive(Debug)]
 pub(super) struct Reach {
     /// Of each file: whether it is imported for certain once a root is, and by which file (itself: it is a root).
     pub certain: Vec<Option<usize>>,
-    /// Dotted names that appear in some import, certain or not.
+    /// Of the names that matter (compiled modules, the SDK) those that appear in some import, certain or not.
     pub named: HashSet<String>,
     /// Those of them that a module at the top of the path certainly imports, now or in a function, and so do those that
     /// it imports.
@@ -50,11 +51,17 @@ pub(super) fn reach(world: &World<'_>, handler_module: Option<&str>) -> Reach {
         misses: Vec::new(),
         from_handler: handler_module.is_some(),
     };
+    let asked = asked_for(world);
+    let parents: HashSet<&str> = asked.iter().filter_map(|name| Some(name.rsplit_once('.')?.0)).collect();
     for (name, module) in &world.modules {
         for import in python(world, module.file).map(|facts| facts.imports.as_slice()).unwrap_or_default() {
-            if let Some(base) = absolute(name, module, import) {
-                reach.named.extend(import.names.iter().map(|part| child(&base, part)));
-                reach.named.insert(base);
+            let Some(base) = absolute(name, module, import) else { continue };
+            if parents.contains(base.as_ref()) {
+                let children = import.names.iter().map(|part| child(&base, part));
+                reach.named.extend(children.filter(|name| asked.contains(name)));
+            }
+            if asked.contains(base.as_ref()) {
+                reach.named.insert(base.into_owned());
             }
         }
     }
@@ -83,8 +90,31 @@ pub(super) fn reach(world: &World<'_>, handler_module: Option<&str>) -> Reach {
     reach
 }
 
+/// The names that anybody asks [`Reach::named`] for: compiled modules, what is named like one, and the SDK. There are few
+/// of them, and a hundred times as many imports.
+fn asked_for(world: &World<'_>) -> HashSet<String> {
+    let compiled = world.modules.iter().filter(|(_, module)| module.form == Form::Extension);
+    let mut asked: HashSet<String> = compiled.map(|(name, _)| name.clone()).collect();
+    asked.extend(world.unloadable.iter().map(|unloadable| unloadable.module.clone()));
+    asked.extend(["boto3", "botocore", "s3transfer"].map(str::to_owned));
+    for placed in world.files.iter().filter(|placed| matches!(placed.file.content, Content::NotElf(_))) {
+        asked.extend(dotted_library(&placed.at));
+    }
+    asked
+}
+
+/// The module that a file `x.so` would be, if it were one.
+pub(super) fn dotted_library(at: &str) -> Option<String> {
+    let inside = ["/var/task/", "/opt/python/"].iter().find_map(|root| at.strip_prefix(root))?;
+    Some(inside.strip_suffix(".so")?.replace('/', "."))
+}
+
+/// Only modules of other Pythons are asked for.
 fn wanted(world: &World<'_>) -> HashSet<String> {
     let mut wanted: HashSet<String> = HashSet::new();
+    if world.unloadable.is_empty() {
+        return wanted;
+    }
     // What is below a namespace is at the top, too.
     let is_top = |name: &&String| !prefixes(name).any(|prefix| prefix != *name && world.modules.contains_key(prefix));
     let mut queue: Vec<String> = world.modules.keys().filter(is_top).cloned().collect();
@@ -198,16 +228,16 @@ fn child(base: &str, name: &str) -> String {
 
 /// The absolute name of the module that an import statement of the module `name` begins with; `None` where its dots
 /// lead out of the package.
-fn absolute(name: &str, module: &Module, import: &Import) -> Option<String> {
+fn absolute<'i>(name: &str, module: &Module, import: &'i Import) -> Option<Cow<'i, str>> {
     if import.level == 0 {
-        return Some(import.module.clone());
+        return Some(Cow::Borrowed(&import.module));
     }
     let mut base = name;
     let up = usize::from(import.level) - usize::from(module.is_package);
     for _ in 0..up {
         base = base.rsplit_once('.')?.0;
     }
-    Some(if import.module.is_empty() { base.to_owned() } else { child(base, &import.module) })
+    Some(Cow::Owned(if import.module.is_empty() { base.to_owned() } else { child(base, &import.module) }))
 }
 
 fn holds(when: When, minor: u8) -> bool {

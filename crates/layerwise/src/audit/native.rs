@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::elf::{ElfFacts, ElfKind, Machine, symbol_hash};
 use super::facts::Content;
 use super::finding::{Finding, Format, Problem, Severity, Use};
-use super::imports::Reach;
+use super::imports::{Reach, dotted_library};
 use super::policy::{self, Ceiling};
 use super::world::{Dist, Form, Unloadable, World, extension_suffix, join, parent};
 use crate::model::{Architecture, PackageName};
@@ -488,8 +488,7 @@ impl<'w, 'a> Native<'w, 'a> {
             return;
         }
         // `x.so` that is no ELF file cannot say itself that it is a module: an import does.
-        let inside = ["/var/task/", "/opt/python/"].iter().find_map(|root| placed.at.strip_prefix(root));
-        let dotted = inside.and_then(|inside| inside.strip_suffix(".so")).map(|stem| stem.replace('/', "."));
+        let dotted = dotted_library(&placed.at);
         let module = self.modules.get(&file).map(|name| (*name).to_owned());
         let module = module.or_else(|| dotted.filter(|name| self.reach.named.contains(name)));
         let severity = match (&module, format) {

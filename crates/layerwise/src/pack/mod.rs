@@ -2,4 +2,4 @@
 
 mod zip;
 
-pub use zip::{DeflatedCache, PackError, Packed, WheelFile, aside, zip};
+pub use zip::{DeflatedCache, PackError, Packed, Unplaced, WheelFile, aside, zip};

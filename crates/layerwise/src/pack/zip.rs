@@ -117,13 +117,30 @@ const PIECES: usize = 16;
 /// Wheels kept open at once; macOS allows a process 256 files.
 const OPEN_WHEELS: usize = 64;
 
-/// Writes `tree` to `output`: aside, synced, and renamed when complete.
+/// A complete zip that has not got its name yet; it goes away when dropped.
+#[derive(Debug)]
+pub struct Unplaced {
+    packed: Packed,
+    file: NamedTempFile,
+    output: PathBuf,
+}
+
+impl Unplaced {
+    /// Gives it its name, over what stood there.
+    pub fn place(self) -> Result<Packed, PackError> {
+        let Self { packed, file, output } = self;
+        file.persist(&output).map_err(|error| PackError::Write { path: output, source: error.error })?;
+        Ok(packed)
+    }
+}
+
+/// Writes `tree` beside `output`, synced; [`Unplaced::place`] renames it.
 pub fn zip(
     tree: &Tree,
     wheels: &[WheelFile<'_>],
     deflated: &dyn DeflatedCache,
     output: &Path,
-) -> Result<Packed, PackError> {
+) -> Result<Unplaced, PackError> {
     let failed = |source| PackError::Write { path: output.to_owned(), source };
     let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(dir).map_err(failed)?;
@@ -165,8 +182,7 @@ pub fn zip(
         let sha256 = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok((Packed { sha256, zipped_bytes: offset, zipped_by_owner: by_owner }, file))
     })?;
-    file.persist(output).map_err(|error| failed(error.error))?;
-    Ok(packed)
+    Ok(Unplaced { packed, file, output: output.to_owned() })
 }
 
 /// A file to fill beside its destination, with the mode that the user's umask gives. It goes away when dropped.
@@ -543,13 +559,13 @@ mod tests {
     #[test]
     fn the_same_tree_gives_the_same_bytes_and_they_are_read_back() {
         let (kept, tree) = sample();
-        let packed = zip(&tree, &[kept.file()], &Forgets, &kept.output()).unwrap();
+        let packed = zip(&tree, &[kept.file()], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap();
         let bytes = fs::read(kept.output()).unwrap();
         assert_eq!(packed.sha256, Sha256::of(&bytes));
         assert_eq!(packed.zipped_bytes, bytes.len() as u64);
         assert_eq!(packed.zipped_by_owner.iter().sum::<u64>(), bytes.len() as u64 - 22);
         let other = kept.dir.path().join("other.zip");
-        zip(&tree, &[kept.file()], &Forgets, &other).unwrap();
+        zip(&tree, &[kept.file()], &Forgets, &other).and_then(Unplaced::place).unwrap();
         assert_eq!(fs::read(&other).unwrap(), bytes);
 
         let members = directory::read(&mut io::Cursor::new(&bytes)).unwrap();
@@ -595,7 +611,7 @@ mod tests {
             for n in 0..count {
                 tree.insert(path(&format!("python/{n}")), kept.entry("m"));
             }
-            zip(&tree, &[kept.file()], &Forgets, &kept.output()).unwrap();
+            zip(&tree, &[kept.file()], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap();
             let mut file = fs::File::open(kept.output()).unwrap();
             assert_eq!(directory::read(&mut file).unwrap().len(), count);
             let zip64 = fs::read(kept.output()).unwrap().windows(4).any(|window| window == b"PK\x06\x06");
@@ -624,7 +640,7 @@ mod tests {
         fs::write(kept.output(), "old").unwrap();
         let good = fs::read(&kept.path).unwrap();
         let check = |expected: &str| {
-            let error = zip(&tree, &[kept.file()], &Forgets, &kept.output()).unwrap_err();
+            let error = zip(&tree, &[kept.file()], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap_err();
             assert_eq!(error.to_string(), expected);
             assert_eq!(fs::read(kept.output()).unwrap(), b"old");
             assert_eq!(fs::read_dir(kept.output().parent().unwrap()).unwrap().count(), 1);
@@ -642,13 +658,13 @@ mod tests {
         check("`a-1.0-py3-none-any.whl` in the cache is corrupt (at `a.py`)");
 
         let below_a_file = kept.output().join("x.zip");
-        let error = zip(&Tree::default(), &[], &Forgets, &below_a_file).unwrap_err();
+        let error = zip(&Tree::default(), &[], &Forgets, &below_a_file).and_then(Unplaced::place).unwrap_err();
         assert_eq!(error.to_string(), format!("failed to write `{}`", below_a_file.display()));
         let huge =
             Entry { content: Content::Member { member: 0, sha256: Sha256::of(b""), size: 1 << 32 }, ..generated("") };
         let mut tree = Tree::default();
         tree.insert(path("python/huge"), huge);
-        let error = zip(&tree, &[kept.file()], &Forgets, &kept.output()).unwrap_err();
+        let error = zip(&tree, &[kept.file()], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap_err();
         assert_eq!(error.to_string(), "`python/huge` would need a zip of 4 GiB or more");
     }
 
