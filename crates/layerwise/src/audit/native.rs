@@ -78,6 +78,9 @@ impl<'w, 'a> Native<'w, 'a> {
         let mut by_soname: HashMap<String, Vec<usize>> = HashMap::new();
         let mut at_home = HashSet::new();
         for (file, placed) in world.files.iter().enumerate() {
+            if !matches!(placed.file.content, Content::Elf(_)) && placed.file.link.is_none() {
+                continue;
+            }
             let name = placed.at.rsplit('/').next().unwrap_or_default();
             let Some(at) = world.resolve_links(&placed.at) else { continue };
             let Content::Elf(facts) = world.files[at].file.content else { continue };
