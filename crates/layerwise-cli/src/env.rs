@@ -98,6 +98,7 @@ impl Environment {
     /// around a build. Its exit code, and what to say.
     pub(crate) fn part(&self) -> Option<(i32, Option<String>)> {
         use layerwise::compile::{sandbox, shim};
+        use layerwise::local::launch;
         let (argv0, args) = self.arguments.split_first()?;
         if let (Some(config), Some(name)) = (self.path("LAYERWISE_SHIM"), shim::called_as(argv0))
             && shim::role(name).is_some()
@@ -107,10 +108,39 @@ impl Environment {
                 Err(error) => (1, Some(format!("layerwise: {name}: {error}"))),
             });
         }
+        if let Some((stage, rest)) = args.split_first()
+            && (stage == launch::OUTER || stage == launch::INNER)
+        {
+            let run = launch::run(stage.to_str()?, rest, self.program.as_deref()?);
+            return Some(run.map_or_else(|error| (125, Some(format!("layerwise: {error}"))), |code| (code, None)));
+        }
         let (stage, rest) =
             args.split_first().filter(|(first, _)| *first == sandbox::OUTER || *first == sandbox::INNER)?;
         let run = sandbox::run(stage.to_str()?, rest, self.program.as_deref()?);
         Some(run.map_or_else(|error| (125, Some(error.to_string())), |code| (code, None)))
+    }
+
+    /// This program.
+    pub(crate) fn program(&self) -> Option<&Path> {
+        self.program.as_deref()
+    }
+
+    /// What a local function gets of this environment: who we are to AWS, where, and at which endpoints. A profile
+    /// would need files that a function does not see.
+    pub(crate) fn for_functions(&self) -> Vec<(String, String)> {
+        const NAMES: [&str; 5] =
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"];
+        let mut found: Vec<(String, String)> = self
+            .all_text()
+            .into_iter()
+            .filter(|(name, _)| NAMES.contains(&name.as_str()) || name.starts_with("AWS_ENDPOINT_URL"))
+            .collect();
+        let has = |name: &str, found: &[(String, String)]| found.iter().any(|(key, _)| key == name);
+        // Keys without a session token are whole; ours would spoil them.
+        if has("AWS_ACCESS_KEY_ID", &found) && !has("AWS_SESSION_TOKEN", &found) {
+            found.push(("AWS_SESSION_TOKEN".to_owned(), String::new()));
+        }
+        found
     }
 
     pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> + use<> {
