@@ -167,6 +167,7 @@ fn job(cell: &Cell<'_>, dir: &Path, flags: &IndexOptions, context: &Context<'_>)
         output: cell.output.clone(),
         check: true,
         allow: layer.allow.clone(),
+        engine: layer.engine(),
     })
 }
 
@@ -310,6 +311,7 @@ mod tests {
             output: "/p/layer.zip".into(),
             check: true,
             allow: Vec::new(),
+            engine: layerwise::model::Engine::default(),
         };
         (name.to_owned(), target, Ok(Arc::new(job)))
     }

@@ -11,7 +11,7 @@ pub mod tag;
 pub mod target;
 pub mod tree;
 
-pub use compile::CompilePolicy;
+pub use compile::{CompilePolicy, Container, ContainerProgram, Engine, SystemPackage};
 pub use digest::Sha256;
 pub use lock::{Lock, Note, Pin, SourcePin, WheelSource};
 pub use name::PackageName;
