@@ -355,7 +355,10 @@ impl<'a> Place<'a> {
             Ended::TimedOut => return Err(CompileError::TimedOut { file, minutes: LIMIT.as_secs() / 60, log }),
             Ended::Exit(status) => status,
         };
-        guard.went_by_itself();
+        // One that failed may have left something: on a full disk, podman does not even remove it.
+        if status.success() {
+            guard.went_by_itself();
+        }
         let said = said_since(&self.log, said_before);
         let out = dir.join("out");
         let read = blocking(move || read_answer(&output, &out)).await;
@@ -716,4 +719,88 @@ fn read_answer(from: &Path, out: &Path) -> Result<Read, String> {
 /// The name of one file, on any system.
 fn is_file_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.len() < 250 && !name.contains(['/', '\\', ':', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a container says, and what is read of it: the value, and the files that were made.
+    #[track_caller]
+    fn check(line: &str, entries: &[(&str, tar::EntryType, &[u8])], cut: usize, value: Option<&str>, files: &[&str]) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, kind, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            // As it is: `set_path` refuses what a hostile container may write.
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            if kind.is_symlink() {
+                header.set_link_name("/etc/passwd").unwrap();
+            }
+            header.set_cksum();
+            archive.append(&header, *content).unwrap();
+        }
+        let mut bytes = format!("{line}\n").into_bytes();
+        bytes.extend(archive.into_inner().unwrap());
+        bytes.truncate(bytes.len() - cut);
+        let (from, out) = (dir.path().join("out.tar"), dir.path().join("out"));
+        fs::write(&from, bytes).unwrap();
+        fs::create_dir(&out).unwrap();
+        let read = read_answer(&from, &out);
+        let found = read.as_ref().ok().and_then(|read| read.value.as_ref()).and_then(serde_json::Value::as_str);
+        assert_eq!(found, value, "{read:?}");
+        let mut names: Vec<_> =
+            fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, files);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "something was written outside");
+    }
+
+    #[test]
+    fn answers_of_containers_are_not_trusted() {
+        use tar::EntryType::{Directory, Link, Regular, Symlink};
+        let hello = r#"{"python": "3.11.2", "glibc": null, "compiler": null, "rust": null}"#;
+        let answer = ("answer.json", Regular, br#""a.whl""#.as_slice());
+        check(hello, &[answer, ("out/a.whl", Regular, b"x")], 0, Some("a.whl"), &["a.whl"]);
+        check(hello, &[answer, ("out/a.whl", Regular, b"x")], 1024, Some("a.whl"), &["a.whl"]);
+        check(hello, &[], 0, None, &[]);
+        check(hello, &[], 1000, None, &[]);
+        check(hello, &[("answer.json", Regular, b"not json")], 0, None, &[]);
+        for name in
+            ["out/../x", "../x", "/x", "out//x", "out/a/b", "out/..", "out/", "out/.x", "out/c:x", "x", "out/a\\b"]
+        {
+            check(hello, &[answer, (name, Regular, b"x")], 0, Some("a.whl"), &[]);
+        }
+        for kind in [Symlink, Link, Directory] {
+            check(hello, &[("out/a", kind, b""), answer], 0, Some("a.whl"), &[]);
+        }
+        check("docker: Error response from daemon", &[answer], 0, None, &[]);
+        check("", &[], 1025, None, &[]);
+        check(r#"{"python": 3}"#, &[answer], 0, None, &[]);
+    }
+
+    #[test]
+    fn what_goes_in_is_the_same_every_time_and_fills_whole_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("place");
+        for (path, text) in [("src/b/c.py", "x"), ("src/a.py", "y"), ("hook/call.json", "{}"), ("out/old.whl", "z")] {
+            fs::create_dir_all(place.join(path).parent().unwrap()).unwrap();
+            fs::write(place.join(path), text).unwrap();
+        }
+        pack(&place, &[], &dir.path().join("1.tar")).unwrap();
+        pack(&place, &[], &dir.path().join("2.tar")).unwrap();
+        let bytes = fs::read(dir.path().join("1.tar")).unwrap();
+        assert_eq!(bytes, fs::read(dir.path().join("2.tar")).unwrap());
+        assert_eq!(bytes.len() as u64 % plan::BLOCK, 0);
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let names: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| String::from_utf8(entry.unwrap().path_bytes().into_owned()).unwrap())
+            .collect();
+        assert_eq!(names, ["hook", "hook/call.json", "src", "src/a.py", "src/b", "src/b/c.py"]);
+    }
 }

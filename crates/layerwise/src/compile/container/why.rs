@@ -70,6 +70,7 @@ const SAYINGS: &[(Trouble, &[&str])] = &[
         &[
             "pull access denied",
             "requested access to the resource is denied",
+            ": denied",
             "unauthorized",
             "authentication required",
             "no basic auth credentials",
@@ -337,6 +338,24 @@ mod tests {
             127,
             "Error: crun: executable file `python3.12` not found in $PATH: No such file or directory: OCI runtime attempted to invoke a command that was not found",
             Trouble::NoPython,
+        );
+        // Of a registry on this machine that refuses, as the distribution specification has it.
+        let podman = "Error: initializing source docker://127.0.0.1:5001/x/image:latest: reading manifest latest in 127.0.0.1:5001/x/image: ";
+        for (error, expected) in [
+            ("manifest unknown", Trouble::NoSuchImage),
+            ("name unknown", Trouble::NoSuchImage),
+            ("unauthorized", Trouble::Denied),
+            ("denied", Trouble::Denied),
+            ("toomanyrequests: You have reached your pull rate limit.", Trouble::RateLimited),
+        ] {
+            check(1, &format!("Error response from daemon: {error}\n"), expected);
+            check(125, &format!("{podman}{error}\n"), expected);
+        }
+        check(1, "no matching manifest for linux/amd64 in the manifest list entries", Trouble::NoArchitecture);
+        check(
+            125,
+            "Error: choosing an image from manifest list docker://127.0.0.1:5001/x/image:latest: no image found in image index for architecture amd64, variant \"\", OS linux",
+            Trouble::NoArchitecture,
         );
         // From docker's and the registries' documentation.
         check(
