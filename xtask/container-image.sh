@@ -5,7 +5,7 @@
 #     xtask/container-image.sh     # makes target/container-image; says how to try it
 #
 # Debian's Python 3.11 and gcc (bookworm; glibc 2.36, so what it builds often needs more than python3.11 has: a wheel that is
-# refused for that is no failure of the engine). Nothing of podman's own store and settings is touched. Needs podman,
+# refused for that is no failure of the engine). Its store is in /var/tmp; nothing of podman's own is touched. Needs podman,
 # mmdebstrap and runc (`apt-get install podman mmdebstrap runc uidmap`), 1.1 GB and two minutes. As root, or as a user
 # with ranges in /etc/subuid and /etc/subgid.
 set -eu
@@ -21,6 +21,8 @@ for program in podman mmdebstrap runc; do
     fi
 done
 mkdir -p "$here"
+# Not below target: where the path is long, podman 4.3 waits 20 s for each container's end.
+store=/var/tmp/layerwise-podman-$(id -u)
 # Limits that may not be raised, cgroups that may not be made: what works in a container or a VM of a CI works everywhere.
 cat > "$here/containers.conf" <<CONF
 [containers]
@@ -30,12 +32,12 @@ netns = "host"
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-tmp_dir = "$here/store/tmp"
-static_dir = "$here/store/root/libpod"
+tmp_dir = "$store/tmp"
+static_dir = "$store/root/libpod"
 [engine.runtimes]
 runc = ["$(PATH=$PATH:/usr/sbin command -v runc)"]
 CONF
-printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/store/root"\nrunroot = "%s/store/run"\n' "$here" "$here" > "$here/storage.conf"
+printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/root"\nrunroot = "%s/run"\n' "$store" "$store" > "$here/storage.conf"
 export CONTAINERS_CONF="$here/containers.conf" CONTAINERS_STORAGE_CONF="$here/storage.conf"
 if podman image exists "$image"; then
     echo "$image is there"

@@ -40,6 +40,26 @@ pub enum Trouble {
     Unknown,
 }
 
+impl Trouble {
+    /// Those that a user can do something about, in the order of how often they are met.
+    pub const ALL: [Self; 14] = [
+        Self::NotRunning,
+        Self::NoPermission,
+        Self::Registry,
+        Self::NoSuchImage,
+        Self::Denied,
+        Self::RateLimited,
+        Self::NoArchitecture,
+        Self::WrongArchitecture,
+        Self::DiskFull,
+        Self::Killed,
+        Self::Namespaces,
+        Self::Runtime,
+        Self::Mount,
+        Self::Silent,
+    ];
+}
+
 /// What programs say, what it means; the first that is found counts. Messages of docker 20.10 to 29 and podman 4 and 5
 /// on Linux, macOS and Windows.
 const SAYINGS: &[(Trouble, &[&str])] = &[
