@@ -200,7 +200,10 @@ pub fn plausible(fresh: &Fresh, target: Target) -> Result<(), CompileError> {
         return Err(refused(why.to_owned()));
     }
     if let Some(glibc) = facts.glibc.filter(|glibc| *glibc > target.runtime.glibc) {
-        return Err(refused(format!("it needs glibc {glibc}, {} has {}", target.runtime.name, target.runtime.glibc)));
+        let image = fresh.provenance.container.as_ref().and_then(|container| container.glibc.as_deref());
+        let image = image.map(|image| format!("; the image it was built in has {image}")).unwrap_or_default();
+        let (name, has) = (&target.runtime.name, target.runtime.glibc);
+        return Err(refused(format!("it needs glibc {glibc}, {name} has {has}{image}")));
     }
     let by_zig = fresh.provenance.container.is_none();
     if by_zig && !facts.elf_files.is_empty() && fresh.provenance.compiler_calls == 0 {
