@@ -10,6 +10,7 @@ mod compile;
 mod container;
 mod crash;
 mod fetch;
+mod function;
 mod lock;
 mod real_failures;
 mod real_index;

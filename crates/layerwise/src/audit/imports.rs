@@ -155,13 +155,18 @@ fn follow(world: &World<'_>, reach: &mut Reach, queue: &mut VecDeque<(String, us
             }
         }
     }
+    // Most names are attributes, so the dotted name is made in one buffer.
+    let mut full = child(base, "");
+    let stem = full.len();
     for name in &from.import.names {
-        let full = child(base, name);
+        full.truncate(stem);
+        full.push_str(name);
         if let Some(module) = world.modules.get(&full) {
             enter(reach, queue, &full, module.file, from.file);
         } else if world.is_unloadable(&full) && !uncertain(world, from.name, &full) {
             // An attribute of that name is possible, an extension module beside it is likelier.
-            reach.misses.push(Missed { by: from.file, line: from.import.line, name: full, why: Miss::Unloadable });
+            let name = full.clone();
+            reach.misses.push(Missed { by: from.file, line: from.import.line, name, why: Miss::Unloadable });
         }
     }
 }

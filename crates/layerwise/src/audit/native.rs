@@ -47,7 +47,7 @@ struct Native<'w, 'a> {
     /// Search paths that a library inherits from those that need it (`DT_RPATH` does that).
     inherited: HashMap<usize, BTreeSet<String>>,
     /// Distributions that have a compiled file for this architecture.
-    at_home: HashSet<String>,
+    at_home: HashSet<&'w PackageName>,
     /// Distributions whose wheel says that it is for any system: what is compiled in them is an extra.
     portable: HashSet<&'w PackageName>,
     /// All exported names of the artifacts, hashed; made when first asked for.
@@ -91,7 +91,7 @@ impl<'w, 'a> Native<'w, 'a> {
             if right_machine(facts, world.target.architecture)
                 && let Some(owner) = &placed.owner
             {
-                at_home.insert(owner.to_string());
+                at_home.insert(owner);
             }
         }
         let mut native = Self {
@@ -277,8 +277,8 @@ impl<'w, 'a> Native<'w, 'a> {
 
     fn wrong_machine(&mut self, file: usize, facts: &ElfFacts, module: Option<String>) {
         // Some packages carry the binaries of all systems and pick one: then the right one is there too.
-        let owner = self.world.files[file].owner.as_ref().map(ToString::to_string);
-        let others = owner.is_some_and(|owner| self.at_home.contains(&owner));
+        let owner = self.world.files[file].owner.as_ref();
+        let others = owner.is_some_and(|owner| self.at_home.contains(owner));
         let severity = match (&module, others) {
             (Some(_), _) => Severity::Error,
             (None, _) if self.foreign.contains(&file) => return,
@@ -301,9 +301,8 @@ impl<'w, 'a> Native<'w, 'a> {
         let architecture = self.world.target.architecture;
         let mut worst: BTreeMap<(&str, bool), (Ceiling, &str, &str)> = BTreeMap::new();
         for need in facts.versions.iter().filter(|need| !need.weak) {
-            let bundled = || matches!(self.library(file, facts, &need.library), Library::Bundled);
             let Some(beyond) = policy::beyond(runtime, architecture, &need.version) else { continue };
-            if bundled() {
+            if matches!(self.library(file, facts, &need.library), Library::Bundled) {
                 continue;
             }
             let family = need.version.split('_').next().unwrap_or_default();

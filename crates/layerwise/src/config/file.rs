@@ -23,6 +23,10 @@ pub(super) struct File {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,140}$" }))]
     layer: BTreeMap<String, Table>,
+    /// The functions, by name: 1 to 64 ASCII letters, digits, `-` and `_`.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,64}$" }))]
+    function: BTreeMap<String, FunctionTable>,
 }
 
 /// One layer, or the defaults of all.
@@ -83,6 +87,87 @@ pub(super) struct Table {
     pub(super) output: Option<Spanned<String>>,
     /// Findings of the check that are lived with, each with its reason.
     pub(super) allow: Option<Vec<AllowTable>>,
+    /// Files that no package brings, such as those that a library would fetch when it runs.
+    pub(super) files: Option<Vec<FileTable>>,
+    /// Variables that a function with this layer needs: `TIKTOKEN_CACHE_DIR = "/opt/tiktoken"`.
+    pub(super) environment: Option<BTreeMap<String, String>>,
+}
+
+/// A file that no package brings. It comes from one of `url`, `path`, or `package` with `member`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct FileTable {
+    /// Where it goes, relative to `/opt`; with `unpack`, the directory that its files go to.
+    #[schemars(with = "String")]
+    pub(super) to: Spanned<String>,
+    /// The sha256 of its bytes, in hexadecimal. Of an archive it is that of the archive.
+    #[schemars(with = "Option<String>")]
+    pub(super) sha256: Option<Spanned<String>>,
+    /// Where it is on the web.
+    #[schemars(with = "Option<String>")]
+    pub(super) url: Option<Spanned<String>>,
+    /// Where it is on this machine, relative to the project's directory.
+    pub(super) path: Option<String>,
+    /// The release whose wheel has it: `litellm==1.80.0`.
+    #[schemars(with = "Option<String>")]
+    pub(super) package: Option<Spanned<String>>,
+    /// Its path in that wheel.
+    pub(super) member: Option<String>,
+    /// It is a zip, tar or tar.gz archive, and its files are wanted.
+    #[serde(default)]
+    pub(super) unpack: bool,
+}
+
+/// One function.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields)]
+pub(super) struct FunctionTable {
+    /// The directory of its code, relative to the project's directory.
+    pub(super) code: String,
+    /// `file.function`, in directories `directory/file.function`.
+    #[schemars(with = "String")]
+    pub(super) handler: Spanned<String>,
+    /// Its layers in order: names of `[layer.NAME]`, or paths of zips and directories. The last one wins.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(super) layers: Vec<Spanned<String>>,
+    /// The Lambda runtime; the configuration's where there is one only.
+    #[schemars(with = "Option<String>")]
+    pub(super) runtime: Option<Spanned<String>>,
+    /// The architecture; the configuration's where there is one only.
+    #[schemars(with = "Option<ArchitectureName>")]
+    pub(super) architecture: Option<Spanned<String>>,
+    /// How long an invocation may take, in seconds: 1 to 900.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 900))]
+    pub(super) timeout: Option<Spanned<u32>>,
+    /// Memory in MB: 128 to 10240.
+    #[schemars(with = "Option<u32>", range(min = 128, max = 10240))]
+    pub(super) memory: Option<Spanned<u32>>,
+    /// Its variables, over those of its layers.
+    #[serde(default)]
+    pub(super) environment: BTreeMap<String, String>,
+    /// Whether its layers stay layers, or go into its own zip.
+    #[serde(default)]
+    pub(super) dependencies: DependenciesName,
+    /// Files to leave out, in the words of `.gitignore`, beside what `.gitignore` itself leaves out.
+    #[serde(default)]
+    pub(super) ignore: Vec<String>,
+    /// Where its zip goes, relative to the project's directory; `{name}`, `{runtime}` and `{architecture}` are
+    /// replaced. The default is `dist/{name}-{runtime}-{architecture}.zip`.
+    #[schemars(with = "Option<String>")]
+    pub(super) output: Option<Spanned<String>>,
+}
+
+/// Where a function's dependencies are.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum DependenciesName {
+    /// In its layers.
+    #[default]
+    Layer,
+    /// In its own zip, at the root.
+    Package,
 }
 
 /// A finding that somebody has looked at and lives with.

@@ -14,14 +14,16 @@ use toml::de::{DeTable, DeValue};
 use crate::assemble::{self, Layout};
 use crate::audit::allow::FilePattern;
 use crate::audit::{Allowance, Rule};
-use crate::model::{Architecture, CompilePolicy, Container, ContainerProgram, Engine, Runtime, Target};
+use crate::model::{Architecture, CompilePolicy, Container, ContainerProgram, Engine, ExtraFile, Runtime, Target};
 
 mod error;
 mod file;
+mod function;
 
 use error::SourceFile;
 pub use error::{ConfigError, Place};
 use file::{AllowTable, ContainerProgramName, EngineName, LayoutName, Table};
+pub use function::{Dependencies, FunctionName, FunctionSpec, InvalidFunctionName, LayerRef};
 
 /// The name of an AWS Lambda layer: 1 to 140 ASCII letters, digits, `-` and `_`.
 ///
@@ -83,6 +85,8 @@ pub struct Config {
     pub defaults: LayerSpec,
     /// The layers by name; never empty.
     pub layers: Vec<LayerSpec>,
+    /// The functions, in the order of the file.
+    pub functions: Vec<FunctionSpec>,
     /// Whether `[layer.NAME]` tables name them.
     pub named: bool,
     /// Sentences about keys that mean nothing.
@@ -118,6 +122,10 @@ pub struct LayerSpec {
     pub output: OutputTemplate,
     /// Findings of the check that are lived with.
     pub allow: Vec<Allowance>,
+    /// Files that no package brings.
+    pub files: Vec<ExtraFile>,
+    /// Variables that a function with this layer needs.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl LayerSpec {
@@ -174,8 +182,8 @@ impl OutputTemplate {
     }
 
     /// The path of one artifact.
-    pub fn path(&self, name: &LayerName, target: &Target) -> PathBuf {
-        let text = self.text.replace("{name}", name.as_str());
+    pub fn path(&self, name: &str, target: &Target) -> PathBuf {
+        let text = self.text.replace("{name}", name);
         let text = text.replace("{runtime}", &target.runtime.name);
         self.dir.join(text.replace("{architecture}", target.architecture.aws()))
     }
@@ -212,7 +220,7 @@ pub fn matrix<'a>(layers: &'a [LayerSpec], dir: &Path, today: &str) -> Result<Ve
                         architecture: architecture.to_string(),
                     });
                 }
-                let output = layer.output.path(&layer.name, &target);
+                let output = layer.output.path(layer.name.as_str(), &target);
                 let what = format!("`{}` on {target}", layer.name);
                 if let Some(first) = outputs.insert(output.clone(), what.clone()) {
                     let path = output.display().to_string();
@@ -260,6 +268,19 @@ impl Config {
                 Reader { source: &layerwise, dir }.read(layerwise_root.get_ref(), span, project_name)
             }
         }
+    }
+
+    /// The functions with these names, in the configuration's order; all of them when `names` is empty.
+    pub fn select_functions(&self, names: &[String]) -> Result<Vec<FunctionSpec>, ConfigError> {
+        for name in names {
+            if !self.functions.iter().any(|function| function.name.as_str() == name) {
+                let known = self.functions.iter().map(|function| function.name.to_string()).collect();
+                return Err(ConfigError::NoSuchFunction { name: name.clone(), known });
+            }
+        }
+        let wanted =
+            |function: &&FunctionSpec| names.is_empty() || names.iter().any(|name| name == function.name.as_str());
+        Ok(self.functions.iter().filter(wanted).cloned().collect())
     }
 
     /// The layers with these names, in the configuration's order; all of them when `names` is empty.
@@ -340,8 +361,8 @@ impl Reader<'_> {
         project_name: LayerName,
     ) -> Result<Config, ConfigError> {
         let mut warnings = Vec::new();
-        let mut top_keys = known_keys();
-        top_keys.push("layer".to_owned());
+        let mut top_keys = known_keys::<Table>();
+        top_keys.extend(["layer", "function"].map(str::to_owned));
         self.warn_of_unknown(table, &top_keys, &mut warnings);
         let start = LayerSpec {
             name: project_name.clone(),
@@ -357,6 +378,8 @@ impl Reader<'_> {
             container: Container::default(),
             output: OutputTemplate::new(self.dir, OutputTemplate::DEFAULT)?,
             allow: Vec::new(),
+            files: Vec::new(),
+            environment: BTreeMap::new(),
         };
         let defaults = self.layer(table, span, start)?;
         let mut layers = Vec::new();
@@ -370,7 +393,7 @@ impl Reader<'_> {
                 let Some(table) = value.get_ref().as_table() else {
                     return Err(self.source.error(&value.span(), format!("`layer.{name}` has to be a table")));
                 };
-                self.warn_of_unknown(table, &known_keys(), &mut warnings);
+                self.warn_of_unknown(table, &known_keys::<Table>(), &mut warnings);
                 layers
                     .push((key.span().start, self.layer(table, value.span(), LayerSpec { name, ..defaults.clone() })?));
             }
@@ -382,7 +405,8 @@ impl Reader<'_> {
         if !named {
             layers.push(defaults.clone());
         }
-        Ok(Config { project_name, defaults, layers, named, warnings })
+        let functions = self.functions(table, &layers, &mut warnings)?;
+        Ok(Config { project_name, defaults, layers, functions, named, warnings })
     }
 
     /// What `table` says, over what `base` says.
@@ -454,13 +478,23 @@ impl Reader<'_> {
         if let Some(allow) = table.allow {
             layer.allow = allow.into_iter().map(|table| self.allowance(table)).collect::<Result<_, _>>()?;
         }
+        if let Some(files) = table.files {
+            layer.files = files.into_iter().map(|table| self.extra_file(table)).collect::<Result<_, _>>()?;
+        }
+        if let Some(environment) = table.environment {
+            layer.environment = environment;
+        }
         if let Some(output) = table.output {
-            layer.output = OutputTemplate::new(self.dir, output.get_ref()).map_err(|error| {
-                let hint = crate::error::Explain::hints(&error).join("; ");
-                self.source.error(&output.span(), error.to_string()).with_hint(hint)
-            })?;
+            layer.output = self.output(&output)?;
         }
         Ok(layer)
+    }
+
+    fn output(&self, output: &Spanned<String>) -> Result<OutputTemplate, ConfigError> {
+        OutputTemplate::new(self.dir, output.get_ref()).map_err(|error| {
+            let hint = crate::error::Explain::hints(&error).join("; ");
+            self.source.error(&output.span(), error.to_string()).with_hint(hint)
+        })
     }
 
     fn allowance(&self, table: AllowTable) -> Result<Allowance, ConfigError> {
@@ -558,9 +592,9 @@ fn find_architecture(name: &str) -> Result<Architecture, (String, Option<String>
         .ok_or_else(|| (crate::model::target::TargetError::UnknownArchitecture(name.to_owned()).to_string(), None))
 }
 
-/// The keys of a layer, from the schema, so that there is one list of them.
-fn known_keys() -> Vec<String> {
-    let schema = schemars::schema_for!(Table);
+/// The keys of a table, from the schema, so that there is one list of them.
+fn known_keys<T: schemars::JsonSchema>() -> Vec<String> {
+    let schema = schemars::schema_for!(T);
     let properties = schema.get("properties").and_then(|properties| properties.as_object());
     properties.into_iter().flat_map(|properties| properties.keys().cloned()).collect()
 }

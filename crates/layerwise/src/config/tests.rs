@@ -38,6 +38,13 @@ fn valid_samples() {
             writeln!(text, "{} {runtimes:?} {:?} {:?}", layer.name, layer.architectures, layer.input).unwrap();
             writeln!(text, "  {:?} {:?} {:?}", layer.extras, layer.groups, layer.assemble).unwrap();
             writeln!(text, "  {} {:?}", layer.exclude_runtime_packages, layer.output.text).unwrap();
+            for file in &layer.files {
+                writeln!(text, "  {file:?}").unwrap();
+            }
+        }
+        for function in &config.functions {
+            let runtime = function.runtime.map(|runtime| runtime.name.as_str());
+            writeln!(text, "{runtime:?} {:?}", FunctionSpec { runtime: None, ..function.clone() }).unwrap();
         }
     }
     insta::assert_snapshot!(text);
@@ -114,7 +121,7 @@ fn impossible_matrices() {
 
 #[test]
 fn did_you_mean() {
-    let keys = known_keys();
+    let keys = known_keys::<Table>();
     let near = |text: &str| nearest(text, keys.iter().map(String::as_str)).map(str::to_owned);
     assert_eq!(near("excludes").as_deref(), Some("exclude"));
     assert_eq!(near("exclude_runtime_packages").as_deref(), Some("exclude-runtime-packages"));
@@ -134,4 +141,14 @@ fn of_a_long_line_only_the_place_is_shown() {
     let lines: Vec<&str> = excerpt.lines().collect();
     assert!(lines[0].ends_with("'äöü', 7]") && lines[0].chars().count() < 130, "{excerpt}");
     assert_eq!(lines[1].chars().position(|c| c == '^'), lines[0].chars().position(|c| c == '7'));
+}
+
+#[test]
+fn function_names() {
+    for good in ["a", "A-b_9", &"x".repeat(64)] {
+        assert!(good.parse::<FunctionName>().is_ok(), "{good}");
+    }
+    for bad in ["", "a.b", "a b", "ä", &"x".repeat(65)] {
+        assert!(bad.parse::<FunctionName>().is_err(), "{bad}");
+    }
 }

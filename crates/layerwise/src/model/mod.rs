@@ -2,6 +2,7 @@
 
 pub mod compile;
 pub mod digest;
+pub mod extra;
 pub mod limits;
 pub mod lock;
 pub mod marker;
@@ -13,6 +14,7 @@ pub mod tree;
 
 pub use compile::{CompilePolicy, Container, ContainerProgram, Engine, SystemPackage};
 pub use digest::Sha256;
+pub use extra::{ExtraFile, FoundFile, Origin};
 pub use lock::{Lock, Note, Pin, SourcePin, WheelSource};
 pub use name::PackageName;
 pub use tag::WheelName;
