@@ -242,8 +242,8 @@ const SYMPTOMS: &[Symptom] = &[
 /// The README's troubleshooting section, without its heading.
 pub(crate) fn troubleshooting() -> String {
     let mut text =
-        "`layerwise doctor` tells what this machine has and lacks; [what a machine may need](docs/machine.md) \
-        tells how to get it.\n\n"
+        "`layerwise doctor` tells what this machine has and lacks; [what a machine may need](docs/machine.md)\n\
+        says how to get it.\n\n"
             .to_owned();
     for Symptom { seen, answer, thing } in SYMPTOMS {
         let ways = thing.and_then(|name| THINGS.iter().find(|thing| thing.name == name)).map(|thing| {
