@@ -129,11 +129,41 @@ pub(crate) struct InputArgs {
     /// Compile whatever has no wheel that fits
     #[arg(long, help_heading = "What is compiled")]
     pub(crate) compile_all: bool,
+    /// With what it is compiled: zig (the default, no container) or an image of AWS, run by docker or podman
+    #[arg(long, value_name = "ENGINE", help_heading = "What is compiled")]
+    pub(crate) engine: Option<EngineName>,
+    /// The image of the engine container; `{architecture}` in it is replaced [default: AWS's for the runtime]
+    #[arg(long, value_name = "REF", help_heading = "What is compiled")]
+    pub(crate) image: Option<String>,
+    /// Install this package of its distribution in the image first, `libpq-devel` (repeatable)
+    #[arg(long = "system-package", value_name = "NAME", help_heading = "What is compiled")]
+    pub(crate) system_packages: Vec<String>,
+    /// The program of the engine container [default: whichever answers]
+    #[arg(long, value_name = "PROGRAM", help_heading = "What is compiled")]
+    pub(crate) container_program: Option<ContainerProgramName>,
     #[command(flatten)]
     pub(crate) indexes: IndexArgs,
     /// Print one JSON document on stdout instead of a summary
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// With what packages are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineName {
+    /// A cross compiler on this machine
+    Zig,
+    /// The compiler of an image
+    Container,
+}
+
+/// A program that runs containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ContainerProgramName {
+    /// Docker
+    Docker,
+    /// Podman
+    Podman,
 }
 
 /// Where packages come from, in uv's and pip's words.
@@ -199,6 +229,8 @@ Examples:
   layerwise build -p 'requests>=2' -p boto3==1.34.0 --runtime python3.12 --name http
   layerwise build --function api                       one function's zip, and its layers
   layerwise build --locked --json                      in CI
+  layerwise build --compile tiktoken                   compile it: no wheel of its newest release fits
+  layerwise build --compile psycopg2 --engine container --system-package libpq-devel
 
 Without -r and -p the dependency file is found in DIR, the first of uv.lock, poetry.lock,
 Pipfile.lock, pylock.toml, pyproject.toml and requirements.txt.

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use layerwise::input::{ConfigFile, InputError, Surroundings, project_config};
 use layerwise::io::Programs;
+use layerwise::model::ContainerProgram;
 
 /// The variables layerwise itself reads, and what for; `docs/environment.md` is made from this table.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
@@ -42,7 +43,11 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "Where Pythons for `check --run` are looked for besides PATH.",
     ),
     ("NETRC", "The netrc file, instead of `~/.netrc`."),
-    ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc` and `qemu` are looked for."),
+    ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc`, `qemu`, `docker` and `podman` are looked for."),
+    (
+        "DOCKER_HOST, DOCKER_CONTEXT, CONTAINER_HOST",
+        "Which docker or podman builds with `--engine container` go to; the programs read them themselves.",
+    ),
     ("RUSTC", "The Rust compiler for packages that are compiled, instead of the one on PATH."),
     ("LAYERWISE_SHIM", "Set by layerwise itself for the compilers that builds call."),
     ("HOME, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS", "Where caches and configuration files are."),
@@ -273,8 +278,15 @@ impl Environment {
             cargo: self.find_program("cargo"),
             path_rustc,
             rustc,
+            containers: self.containers(),
             jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
+    }
+
+    /// Programs on PATH that run containers, in the order in which they are tried.
+    pub(crate) fn containers(&self) -> Vec<(ContainerProgram, PathBuf)> {
+        let here = |program: ContainerProgram| Some((program, self.find_program(program.name())?));
+        ContainerProgram::ALL.into_iter().filter_map(here).collect()
     }
 
     /// Where Pythons of these minor versions may be, and behind them any other: PATH, pyenv, uv.

@@ -282,6 +282,7 @@ fn job(cell: &Cell<'_>, dir: &Path, flags: &IndexOptions, context: &Context<'_>)
         allow: layer.allow.clone(),
         files: layer.files.clone(),
         environment: layer.environment.clone(),
+        engine: layer.engine(),
     })
 }
 
@@ -432,6 +433,7 @@ mod tests {
             allow: Vec::new(),
             files: Vec::new(),
             environment: BTreeMap::new(),
+            engine: layerwise::model::Engine::default(),
         };
         (name.to_owned(), target, Ok(Arc::new(job)))
     }

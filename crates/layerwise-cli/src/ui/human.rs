@@ -452,15 +452,15 @@ pub(crate) fn targets(runtimes: &[Runtime], today: &str, page: &Page) -> String 
 /// What a machine has and lacks, for `layerwise doctor`.
 pub(crate) fn doctor(found: &[Found], page: &Page) -> String {
     let mut text = String::new();
-    for Found { thing, health, detail } in found {
+    for Found { thing, health, detail, get } in found {
         let mark = match health {
             Health::Here => page.green("here   "),
             Health::Missing => page.yellow("missing"),
             Health::Broken => page.red("broken "),
         };
-        text += &format!("{mark}  {:<16}  {}\n", thing.name, clip(detail, 200));
+        text += &format!("{mark}  {:<16}  {}\n", thing.name, clip(detail, 300));
         if *health != Health::Here {
-            text += &format!("{:27}for {}\n{:27}{}\n", "", thing.what_for, "", page.dim(thing.get));
+            text += &format!("{:27}for {}\n{:27}{}\n", "", thing.what_for, "", page.dim(get));
         }
     }
     text
