@@ -17,7 +17,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Success,
         Self::Failed(Kind::Usage),
         Self::Failed(Kind::Input),
@@ -28,6 +28,7 @@ impl Code {
         Self::Failed(Kind::System),
         Self::Failed(Kind::Compile),
         Self::Failed(Kind::Findings),
+        Self::Failed(Kind::Aws),
         Self::Failed(Kind::Internal),
         Self::Interrupted,
         Self::Terminated,
@@ -46,6 +47,7 @@ impl Code {
             Self::Failed(Kind::System) => 8,
             Self::Failed(Kind::Compile) => 10,
             Self::Failed(Kind::Findings) => 9,
+            Self::Failed(Kind::Aws) => 11,
             Self::Failed(_) => 70,
             Self::Interrupted => 130,
             Self::Terminated => 143,
@@ -65,6 +67,7 @@ impl Code {
             Self::Failed(Kind::System) => "system",
             Self::Failed(Kind::Compile) => "compile",
             Self::Failed(Kind::Findings) => "findings",
+            Self::Failed(Kind::Aws) => "aws",
             Self::Failed(_) => "internal",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
@@ -85,6 +88,10 @@ impl Code {
             Self::Failed(Kind::Compile) => "A wheel could not be built from its source.",
             Self::Failed(Kind::System) => "This machine failed: disk full, no permission, a program missing.",
             Self::Failed(Kind::Findings) => "The artifact would not work on Lambda; see [findings](findings.md).",
+            Self::Failed(Kind::Aws) => {
+                "AWS refused: credentials, permissions, throttling, a failure of its own, or of some regions or \
+                 functions."
+            }
             Self::Failed(_) => "A bug of layerwise.",
             Self::Interrupted => "Ctrl-C. Nothing half-written is left at the output's path.",
             Self::Terminated => "SIGTERM. Nothing half-written is left at the output's path.",
