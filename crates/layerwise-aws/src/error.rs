@@ -93,6 +93,12 @@ pub enum AwsError {
         /// AWS's sentence.
         message: String,
     },
+    /// There is no such layer version.
+    #[error("the layer version {arn} is not there")]
+    NoSuchVersion {
+        /// The version.
+        arn: String,
+    },
     /// Anything else that AWS said no to.
     #[error("AWS refuses {call} ({code}): {message}")]
     Refused {

@@ -42,6 +42,11 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "Where Pythons for `check --run` are looked for besides PATH.",
     ),
     ("NETRC", "The netrc file, instead of `~/.netrc`."),
+    (
+        "AWS_*",
+        "Who and where we are in AWS, as the AWS SDK reads them (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, `AWS_REGION`, \
+         `AWS_ENDPOINT_URL`, …), for `publish`, `promote` and `logs`.",
+    ),
     ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc` and `qemu` are looked for."),
     ("RUSTC", "The Rust compiler for packages that are compiled, instead of the one on PATH."),
     ("LAYERWISE_SHIM", "Set by layerwise itself for the compilers that builds call."),
@@ -111,6 +116,12 @@ impl Environment {
             args.split_first().filter(|(first, _)| *first == sandbox::OUTER || *first == sandbox::INNER)?;
         let run = sandbox::run(stage.to_str()?, rest, self.program.as_deref()?);
         Some(run.map_or_else(|error| (125, Some(error.to_string())), |code| (code, None)))
+    }
+
+    /// The clock, for requests that are signed with the time they are sent.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the surroundings")]
+    pub(crate) fn clock() -> SystemTime {
+        SystemTime::now()
     }
 
     pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> + use<> {

@@ -139,20 +139,26 @@ pub(crate) fn guarded(body: impl FnOnce() -> Code) -> ExitCode {
 
 /// Runs `work` to its end, or drops it at Ctrl-C or SIGTERM.
 pub(crate) fn block_on(work: impl Future<Output = Code>) -> std::io::Result<Code> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(async {
+    block_on_to_the_end(async {
         tokio::select! {
             code = work => code,
             code = stopped() => code,
         }
-    });
+    })
+}
+
+/// Runs `work`, which looks out for [`stopped`] itself.
+pub(crate) fn block_on_to_the_end(work: impl Future<Output = Code>) -> std::io::Result<Code> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(work);
     // Files being written aside remove themselves when their writer ends; give writers a moment for that.
     runtime.shutdown_timeout(Duration::from_secs(2));
     Ok(code)
 }
 
+/// Comes at Ctrl-C or SIGTERM.
 #[cfg(unix)]
-async fn stopped() -> Code {
+pub(crate) async fn stopped() -> Code {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
@@ -162,8 +168,9 @@ async fn stopped() -> Code {
     }
 }
 
+/// Comes at Ctrl-C.
 #[cfg(not(unix))]
-async fn stopped() -> Code {
+pub(crate) async fn stopped() -> Code {
     match tokio::signal::ctrl_c().await {
         Ok(()) => Code::Interrupted,
         Err(_) => std::future::pending().await,

@@ -53,7 +53,7 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<Code, Failu
 }
 
 /// A pipeline's error; the one about Lambda's limit says what to cut, the one about findings which.
-fn failure(error: pipeline::Error, page: &Page) -> Failure {
+pub(super) fn failure(error: pipeline::Error, page: &Page) -> Failure {
     let details = match &error {
         pipeline::Error::TooLarge { unzipped_bytes, packages, .. } => {
             Some(human::what_to_cut(*unzipped_bytes, packages))
@@ -106,12 +106,12 @@ where
 }
 
 /// A place in the matrix: a layer and a target, with the job, unless its inputs could not be read.
-type Planned = (String, Target, Result<Arc<Job>, Failure>);
+pub(super) type Planned = (String, Target, Result<Arc<Job>, Failure>);
 
 /// A place in the matrix, and how it ended.
 type Ended = (String, Target, Result<Done, Failure>);
 
-fn prepare(
+pub(super) fn prepare(
     input: &InputArgs,
     build: Option<&BuildArgs>,
     context: &Context<'_>,

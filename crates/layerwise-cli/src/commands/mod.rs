@@ -7,7 +7,10 @@ mod completions;
 mod config;
 pub(crate) mod doctor;
 mod lock;
+mod logs;
 mod man;
+mod promote;
+mod publish;
 mod targets;
 
 use crate::args::{Cli, Command};
@@ -44,6 +47,9 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> Code {
         Command::Build(args) => build::run(&args, &context),
         Command::Check(args) => check::run(&args, &context),
         Command::Lock(args) => lock::run(&args, &context),
+        Command::Publish(args) => publish::run(&args, &context),
+        Command::Promote(args) => promote::run(&args, &context),
+        Command::Logs(args) => logs::run(&args, &context),
         Command::Cache(command) => cache::run(&command, &context),
         Command::Doctor(args) => doctor::run(&args, &context),
         Command::Targets(args) => targets::run(&args, &context),
