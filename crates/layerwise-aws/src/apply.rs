@@ -122,7 +122,7 @@ pub async fn look(client: &Client, wanted: &Wanted) -> Result<Held, AwsError> {
             held.newest_statements = client.statements(name, newest.version()).await?;
         }
     }
-    if wanted.keep.is_some() && held.versions.len() > 1 {
+    if wanted.keep.is_some() && !held.versions.is_empty() {
         for (function, layers) in client.functions().await? {
             for arn in layers.iter().filter_map(|arn| arn.parse::<LayerArn>().ok()) {
                 if held.versions.contains(&arn) {

@@ -86,7 +86,7 @@ pub enum AwsError {
         message: String,
     },
     /// It is not there.
-    #[error("{call}: not found: {message}")]
+    #[error("AWS finds nothing for {call}: {message}")]
     NotFound {
         /// What was asked.
         call: Call,
@@ -315,7 +315,7 @@ mod tests {
         check(400, "ThrottlingException", Kind::Aws, "AWS throttles");
         check(503, "SlowDown", Kind::Aws, "AWS throttles");
         check(500, "ServiceException", Kind::Aws, "AWS failed at lambda:PublishLayerVersion");
-        check(404, "ResourceNotFoundException", Kind::Aws, "lambda:PublishLayerVersion on");
+        check(404, "ResourceNotFoundException", Kind::Aws, "AWS finds nothing for lambda:PublishLayerVersion on");
         check(400, "InvalidParameterValueException", Kind::Aws, "AWS refuses lambda:PublishLayerVersion");
     }
 

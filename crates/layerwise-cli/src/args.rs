@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// Write `pylock.<name>.toml` for each runtime and architecture, to commit
     Lock(LockArgs),
     /// Build, check and publish layers to AWS, if their bytes are not there yet
-    Publish(PublishArgs),
+    Publish(Box<PublishArgs>),
     /// Copy a published layer, byte for byte, to another region, account or name
     Promote(PromoteArgs),
     /// Print the log of a function in AWS

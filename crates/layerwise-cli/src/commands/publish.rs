@@ -231,7 +231,7 @@ async fn from_zip(args: &PublishArgs, spec: &PublishSpec, context: &Context<'_>)
     let name = name.map_err(|error| usage(error.to_string(), "pass another `--name`"))?;
     let wanted = wanted(args, spec, name, &targets, context)?;
     let checked = pipeline::check(&check, &targets, context.ui.events().as_ref()).await?;
-    for checked in checked.iter().filter(|checked| checked.report.has_errors()) {
+    if let Some(checked) = checked.iter().find(|checked| checked.report.has_errors()) {
         let report = Box::new(checked.report.clone());
         return Err(build::failure(
             pipeline::Error::Findings { name: wanted.name.to_string(), report },
@@ -403,8 +403,9 @@ fn report(
     stopped: Option<Code>,
     context: &Context<'_>,
 ) -> Result<Code, Failure> {
-    let failures: Vec<(String, Failure)> = ended.iter().filter_map(|one| failure(publications, one)).collect();
-    let document = document(order, publications, ended, &failures, stopped, context);
+    let failures: Vec<Failure> = ended.iter().filter_map(|one| failure(publications, one)).collect();
+    let ok = failures.is_empty() && stopped.is_none();
+    let document = document(order, publications, ended, ok, &context.ui.warnings());
     if let Some(path) = order.receipt {
         write(&context.environment.dir.join(path), &document)?;
     }
@@ -414,10 +415,10 @@ fn report(
         let text: String = ended.iter().map(|one| summary(&publications[one.publication], &one.outcome)).collect();
         context.ui.summary(&text).map_err(|error| Failure::system("failed to write to stdout", &error))?;
     }
-    for (_, failure) in &failures {
+    for failure in &failures {
         context.ui.failure(failure);
     }
-    if !failures.is_empty() || stopped.is_some() {
+    if !ok {
         let undone = ended.iter().filter(|one| one.outcome.error.is_some() || !one.outcome.left.is_empty()).count();
         context.ui.note(&format!(
             "{} of {} were done; this continues, and repeats nothing that is done:\n  {}",
@@ -426,25 +427,18 @@ fn report(
             command_line(context.environment)
         ));
     }
-    Ok(stopped.or_else(|| failures.first().map(|(_, failure)| failure.code())).unwrap_or(Code::Success))
+    Ok(stopped.or_else(|| failures.first().map(Failure::code)).unwrap_or(Code::Success))
 }
 
-fn failure(publications: &[Publication], one: &Ended) -> Option<(String, Failure)> {
+fn failure(publications: &[Publication], one: &Ended) -> Option<Failure> {
     let error = one.outcome.error.clone()?;
     let mut failure = Failure::from(error);
     let name = &publications[one.publication].wanted.name;
     failure.message = format!("`{name}` in {}: {}", one.outcome.region, failure.message);
-    Some((one.outcome.region.clone(), failure))
+    Some(failure)
 }
 
-fn document(
-    order: &Order<'_>,
-    publications: &[Publication],
-    ended: &[Ended],
-    failures: &[(String, Failure)],
-    stopped: Option<Code>,
-    context: &Context<'_>,
-) -> String {
+fn document(order: &Order<'_>, publications: &[Publication], ended: &[Ended], ok: bool, warnings: &[String]) -> String {
     let layers = publications.iter().enumerate().map(|(index, Publication { wanted, artifact, inputs })| {
         let regions = ended.iter().filter(|one| one.publication == index).map(|one| {
             let Outcome { region, arn, done, left, error } = &one.outcome;
@@ -457,7 +451,7 @@ fn document(
                 "done": done,
                 "left": left,
             });
-            if let Some((_, failure)) = failure(publications, one) {
+            if let Some(failure) = failure(publications, one) {
                 value["error"] = json::error(&failure);
             }
             value
@@ -477,12 +471,12 @@ fn document(
     let mut document = json!({
         "version": json::VERSION,
         "command": order.command,
-        "ok": failures.is_empty() && stopped.is_none(),
+        "ok": ok,
         "layers": layers.collect::<Vec<_>>(),
-        "warnings": context.ui.warnings(),
+        "warnings": warnings,
     });
-    if let Some((_, failure)) = failures.first() {
-        document["error"] = json::error(failure);
+    if let Some(failure) = ended.iter().find_map(|one| failure(publications, one)) {
+        document["error"] = json::error(&failure);
     }
     json::print(&document)
 }
@@ -558,6 +552,10 @@ fn rollback(args: &PublishArgs, path: &Path, context: &Context<'_>) -> Result<Co
                 }
             }
         }
+    }
+    if updates.is_empty() {
+        let message = format!("the receipt `{}` says of no function that it was updated", path.display());
+        return Err(Failure { kind: Kind::Input, message, ..Failure::bug() });
     }
     let settings = client_settings(args.profile.as_deref(), context.environment);
     let mut failed = None;
