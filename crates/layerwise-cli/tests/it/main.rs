@@ -10,6 +10,7 @@ mod compile;
 mod crash;
 mod fetch;
 mod lock;
+mod publish;
 mod real_failures;
 mod real_index;
 mod resolve;
