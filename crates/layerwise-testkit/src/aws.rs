@@ -32,6 +32,8 @@ struct State {
     faults: Vec<(String, String, String, Answer, usize)>,
     /// Where every bucket is.
     bucket_region: String,
+    /// By name: the layers, and whether the next change of them fails.
+    functions: BTreeMap<String, (Vec<String>, bool, &'static str)>,
     objects: BTreeMap<String, Vec<u8>>,
     parts: BTreeMap<String, Vec<u8>>,
 }
@@ -41,6 +43,8 @@ enum Answer {
     Refuse(u16, String, String),
     /// Does what was asked, and breaks the connection instead of answering.
     Lost,
+    /// Does what was asked, and never answers.
+    Silent,
 }
 
 impl Aws {
@@ -74,6 +78,23 @@ impl Aws {
     /// Carries out such a request once, but loses the answer.
     pub fn lose(&self, method: &str, path: &str) -> &Self {
         self.fault((method, path, ""), Answer::Lost, 1)
+    }
+
+    /// Carries out such requests in a region, but never answers.
+    pub fn silence(&self, at: (&str, &str, &str)) -> &Self {
+        self.fault(at, Answer::Silent, usize::MAX)
+    }
+
+    /// There is a function with these layers, whose next change fails if `fails`.
+    pub fn function(&self, name: &str, layers: &[&str], fails: bool) -> &Self {
+        let layers = layers.iter().map(|arn| (*arn).to_owned()).collect();
+        self.state.lock().expect("no handler panics").functions.insert(name.to_owned(), (layers, fails, "Successful"));
+        self
+    }
+
+    /// The layers that a function has.
+    pub fn layers_of(&self, function: &str) -> Vec<String> {
+        self.state.lock().expect("no handler panics").functions.get(function).map_or_else(Vec::new, |f| f.0.clone())
     }
 
     fn fault(&self, (method, path, region): (&str, &str, &str), answer: Answer, times: usize) -> &Self {
@@ -117,14 +138,44 @@ impl State {
                 response.delivery = Delivery::Reset;
                 response
             }
+            Some(Answer::Silent) => {
+                let mut response = self.work(&service, &region, request);
+                response.delivery = Delivery::Stall(0);
+                response
+            }
             None => self.work(&service, &region, request),
         }
+    }
+
+    fn configuration(&mut self, name: &str, request: &Request) -> Response {
+        let Some((layers, fails, status)) = self.functions.get_mut(name) else {
+            return refusal("lambda", 404, "ResourceNotFoundException", "no such function");
+        };
+        if request.method == "PUT" {
+            let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            let arns = body["Layers"].as_array().into_iter().flatten();
+            *layers = arns.filter_map(|arn| Some(arn.as_str()?.to_owned())).collect();
+            *status = if std::mem::take(fails) { "Failed" } else { "Successful" };
+        }
+        let layers: Vec<Value> = layers.iter().map(|arn| json!({ "Arn": arn })).collect();
+        document(
+            200,
+            &json!({
+                "FunctionName": name, "RevisionId": "r", "Layers": layers, "LastUpdateStatus": *status,
+                "LastUpdateStatusReason": "the layers do not fit",
+            }),
+        )
     }
 
     fn work(&mut self, service: &str, region: &str, request: &Request) -> Response {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         if service == "s3" {
             return self.s3(&request.method, path, query, &request.body);
+        }
+        if let Some(name) =
+            path.strip_prefix("/2015-03-31/functions/").and_then(|rest| rest.strip_suffix("/configuration"))
+        {
+            return self.configuration(name, request);
         }
         let Some(rest) = path.strip_prefix("/2018-10-31/layers/") else {
             return document(200, &json!({ "Functions": [] }));

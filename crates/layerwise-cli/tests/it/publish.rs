@@ -127,7 +127,71 @@ fn three_of_four_regions() {
 }
 
 #[test]
-fn buckets() {
+fn buckets_that_do_not_do() {
+    let (served, aws) = (index(), Aws::serve());
+    let with = |line: &str| cli(&served, aws.url(), "").args(publish("1.0", line)).run().failure(11);
+    let run = with("--region us-east-1 --bucket zips --by-reference");
+    assert!(run.stderr.contains("the bucket `zips` is in eu-west-1; Lambda in us-east-1"), "{run}");
+    let run = with("--region eu-west-1 --bucket zips --by-reference");
+    assert!(run.stderr.contains("keeps no versions"), "{run}");
+    assert!(run.stdout.contains("not done:  publish a version that refers to S3"), "{run}");
+    assert_eq!(aws.versions("us-east-1", "demo") + aws.versions(REGION, "demo"), 0);
+}
+
+#[test]
+fn a_function_that_does_not_take_it_gets_the_old_one_back() {
+    let (served, aws) = (index(), Aws::serve());
+    let _run = cli(&served, aws.url(), "").args(publish("1.0", "--region eu-west-1")).run().success();
+    let before =
+        ["arn:aws:lambda:eu-west-1:999999999999:layer:other:4", "arn:aws:lambda:eu-west-1:123456789012:layer:demo:1"];
+    let _ = aws.function("f", &before, true);
+    let args = publish("2.0", "--region eu-west-1 --update-function f --prune 1");
+    let cli = cli(&served, aws.url(), "").args(args);
+    let run = cli.run().failure(11);
+    assert!(run.stderr.contains("the layers do not fit; it has its former layers again"), "{run}");
+    assert!(run.stdout.contains("published  arn:aws:lambda:eu-west-1:123456789012:layer:demo:2"), "{run}");
+    assert!(run.stdout.contains("not done:  update the function f"), "{run}");
+    assert!(run.stdout.contains("not done:  delete arn:"), "{run}");
+    assert_eq!(aws.layers_of("f"), before);
+    // The next time it works, and publishes nothing.
+    let _run = cli.run().success();
+    assert_eq!(aws.layers_of("f"), [before[0], "arn:aws:lambda:eu-west-1:123456789012:layer:demo:2"]);
+    assert_eq!(aws.versions(REGION, "demo"), 2);
+    let _ = aws.function("g", &before[..1], false);
+    let run = cli.args(publish("2.0", "--region eu-west-1 --update-function g")).run().failure(2);
+    assert!(run.stderr.contains("the function `g` does not use the layer `demo`"), "{run}");
+}
+
+/// One region has published, neither answers any more: at Ctrl-C both are said.
+#[cfg(unix)]
+#[test]
+fn stopped_in_the_middle() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.silence(("POST", "/versions", "us-east-1"));
+    let line = publish("1.0", "--region eu-west-1 --region us-east-1 --share public --receipt receipt.json");
+    let cli = cli(&served, aws.url(), "").args(line);
+    // Sharing is the last step: neither region comes to its end.
+    let _ = aws.silence(("POST", "/policy", REGION));
+    let shared = || aws.requests().iter().any(|request| request.path.ends_with("/policy"));
+    let run = cli.interrupted_when(|| shared() && aws.versions("us-east-1", "demo") == 1).failure(130);
+    assert!(run.stdout.contains("published  arn:aws:lambda:eu-west-1:123456789012:layer:demo:1"), "{run}");
+    assert!(run.stdout.contains("not done:  stopped: the step under way may or may not have been done"), "{run}");
+    assert!(run.stderr.contains("0 of 2 were done"), "{run}");
+    let receipt: Value = serde_json::from_slice(&fs_err::read(cli.project().join("receipt.json")).unwrap()).unwrap();
+    let regions = &receipt["layers"][0]["regions"];
+    assert_eq!(
+        (&receipt["ok"], &regions[0]["layer_version"], &regions[1]["arn"]),
+        (&false.into(), &1.into(), &Value::Null)
+    );
+}
+
+/// Slow without optimisation: with `LAYERWISE_SLOW_TESTS`.
+#[test]
+fn more_than_50_mb() {
+    const TEST: &str = "more_than_50_mb";
+    if std::env::var_os("LAYERWISE_SLOW_TESTS").is_none() {
+        return skipped(TEST, "LAYERWISE_SLOW_TESTS is not set");
+    }
     let (served, aws) = (index(), Aws::serve());
     let zip = archive_of(51 << 20);
     let with = |line: &str| {
@@ -137,9 +201,6 @@ fn buckets() {
     let run = with("--region eu-west-1").run().failure(2);
     assert!(run.stderr.contains("Lambda takes at most 52428800 in a request"), "{run}");
     assert!(run.stderr.contains("--bucket"), "{run}");
-    let run = with("--region us-east-1 --bucket zips").run().failure(11);
-    assert!(run.stderr.contains("the bucket `zips` is in eu-west-1; Lambda in us-east-1"), "{run}");
-    assert_eq!(aws.versions("us-east-1", "demo"), 0);
     let cli = with("--region eu-west-1 --bucket zips --prefix layers");
     let run = cli.run().success();
     let key = format!("zips/layers/{}.zip", layerwise_testkit::sha256(&zip));
