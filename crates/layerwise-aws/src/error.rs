@@ -215,6 +215,9 @@ impl Explain for AwsError {
             Self::Denied { call, .. } => {
                 format!("the caller needs a policy that allows `{}` on `{}`", call.action, call.resource)
             }
+            Self::NotFound { call, .. } if call.action == "logs:FilterLogEvents" => {
+                "a function's log group comes with its first invocation; `--follow` waits for it".to_owned()
+            }
             Self::Throttled { .. } | Self::Unavailable { .. } => {
                 "try again later: what is already there is not published again".to_owned()
             }

@@ -54,7 +54,7 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Build the project's layers, one zip for each runtime and architecture
+    /// Build the project's layers and functions, one zip for each runtime and architecture
     Build(BuildArgs),
     /// Look whether an artifact would work on Lambda, whoever made it
     Check(CheckArgs),
@@ -162,7 +162,10 @@ pub(crate) struct IndexArgs {
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Where the zip goes; `{name}`, `{runtime}` and `{architecture}` are replaced, a directory ends in `/`
+    /// Only this function of the configuration, and its layers (repeatable)
+    #[arg(long = "function", value_name = "NAME", conflicts_with_all = ["requirements", "packages", "layers", "name"], help_heading = "What goes in")]
+    pub(crate) functions: Vec<String>,
+    /// Where a layer's zip goes; `{name}`, `{runtime}` and `{architecture}` are replaced, a directory ends in `/`
     /// [default: dist/{name}-{runtime}-{architecture}.zip in the project's directory]
     #[arg(short, long, value_name = "PATH", help_heading = "What comes out")]
     pub(crate) output: Option<String>,
@@ -195,6 +198,7 @@ Examples:
   layerwise build services/api --runtime python3.13 --arch arm64
   layerwise build -r requirements.txt --runtime python3.11 -o layer.zip
   layerwise build -p 'requests>=2' -p boto3==1.34.0 --runtime python3.12 --name http
+  layerwise build --function api                       one function's zip, and its layers
   layerwise build --locked --json                      in CI
 
 Without -r and -p the dependency file is found in DIR, the first of uv.lock, poetry.lock,
@@ -516,6 +520,8 @@ mod tests {
         check("build a b", false);
         check("build -q -v", false);
         check("build --layer a -r x.txt", false);
+        check("build --function a --function b", true);
+        check("build --function a --layer b", false);
         check("build --verify --dry-run", false);
         check("build --layout flat", false);
         check("cache prune --older-than soon", false);

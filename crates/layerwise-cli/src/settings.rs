@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use layerwise::assemble::Layout;
 use layerwise::audit::{Allowance, Role};
 use layerwise::config::{
-    Config, ConfigError, InputSpec, InvalidLayerName, LayerSpec, OutputTemplate, Texts, current_runtimes, matrix,
+    Config, ConfigError, FunctionSpec, InputSpec, InvalidLayerName, LayerSpec, OutputTemplate, Texts, current_runtimes,
+    matrix,
 };
 use layerwise::error::{Explain, Kind};
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
@@ -81,6 +82,8 @@ pub(crate) struct Project {
     pub(crate) dir: PathBuf,
     /// What to make.
     pub(crate) layers: Vec<LayerSpec>,
+    /// The functions to make, each with its targets.
+    pub(crate) functions: Vec<(FunctionSpec, Vec<(&'static Runtime, Architecture)>)>,
     /// What is odd about the configuration.
     pub(crate) warnings: Vec<String>,
 }
@@ -97,7 +100,23 @@ pub(crate) fn project(
     }
     let config = config(&dir)?;
     let given = !input.requirements.is_empty() || !input.packages.is_empty();
-    let mut layers = if given { vec![config.defaults.clone()] } else { config.select(&input.layers)? };
+    // Functions are the configuration's: whoever builds something else, or a part, does not mean them.
+    let all = !given && input.layers.is_empty() && input.name.is_none();
+    let functions = match build {
+        Some(build) if all => config.select_functions(&build.functions)?,
+        _ => Vec::new(),
+    };
+    let used: Vec<String> = match build {
+        Some(build) if !build.functions.is_empty() => functions.iter().flat_map(FunctionSpec::layer_names).collect(),
+        _ => input.layers.clone(),
+    };
+    let without_layers = build.is_some_and(|build| !build.functions.is_empty()) && used.is_empty();
+    let mut layers = match (given, without_layers) {
+        (true, _) => vec![config.defaults.clone()],
+        (false, true) => Vec::new(),
+        (false, false) if !functions.is_empty() && !config.named => Vec::new(),
+        (false, false) => config.select(&used)?,
+    };
     if given {
         layers[0].input = InputSpec::Given {
             files: input.requirements.iter().map(|file| environment.dir.join(file)).collect(),
@@ -136,7 +155,18 @@ pub(crate) fn project(
             apply(build, layer, environment)?;
         }
     }
-    Ok(Project { dir, layers, warnings: config.warnings })
+    let functions = functions.into_iter().map(|function| {
+        let runtimes = if runtimes.is_empty() { function.runtime.into_iter().collect() } else { unique(&runtimes) };
+        if runtimes.is_empty() {
+            return Err(ConfigError::FunctionRuntime(function.name.to_string()));
+        }
+        let own = [function.architecture];
+        let architectures = if architectures.is_empty() { &own[..] } else { &architectures };
+        let targets = runtimes.iter().flat_map(|runtime| architectures.iter().map(move |one| (*runtime, *one)));
+        Ok((function, targets.collect()))
+    });
+    let functions = functions.collect::<Result<_, _>>()?;
+    Ok(Project { dir, layers, functions, warnings: config.warnings })
 }
 
 fn apply(build: &BuildArgs, layer: &mut LayerSpec, environment: &Environment) -> Result<(), SettingsError> {

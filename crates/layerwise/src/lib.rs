@@ -28,6 +28,10 @@ pub mod resolve;
 
 pub mod fetch;
 
+pub mod extra;
+
+pub mod function;
+
 pub mod compile;
 
 pub mod assemble;

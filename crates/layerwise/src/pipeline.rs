@@ -1,7 +1,8 @@
 //! The one file that knows the order of the stages:
-//! resolve → fetch → compile → assemble → audit → pack, and for what others made: artifact → audit → prove.
+//! resolve → fetch → compile → extra → assemble → audit → pack; for a function: function → assemble → audit → pack;
+//! and for what others made: artifact → audit → prove.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,17 +11,19 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 
 use crate::artifact::{self, ArtifactError};
-use crate::assemble::{self, AssembleError, Assembled};
+use crate::assemble::{self, AssembleError, Assembled, Layout};
 use crate::audit::facts::Content as Facts;
 use crate::audit::{self, Allowance, Finding, Modified, Problem, Report, Role, Severity, Subject, audit, policy};
 use crate::compile::{self, CompileError, Fresh, Work};
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Events, Stage};
+use crate::extra::{self, ExtraError, Files};
 use crate::fetch;
+use crate::function::{self, CodeError};
 use crate::input::{Inputs, Source};
 use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError, blocking};
 use crate::model::digest::{seal, unseal};
-use crate::model::{Content, Lock, Note, Runtime, Sha256, Target, limits};
+use crate::model::{Content, ExtraFile, Lock, Note, Runtime, Sha256, Target, limits};
 use crate::pack::{self, DeflatedCache, PackError, Packed, WheelFile};
 use crate::prove::{self, End, Guard, Proof, ProveError};
 use crate::resolve::{self, Prepare, PreparedSdist, ResolveError, Unprepared};
@@ -46,6 +49,57 @@ pub struct Job {
     pub check: bool,
     /// Findings that are lived with.
     pub allow: Vec<Allowance>,
+    /// Files that no package brings.
+    pub files: Vec<ExtraFile>,
+    /// Variables that a function with this layer needs.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// One function's zip to make.
+#[derive(Debug, Clone)]
+pub struct FunctionJob {
+    /// The function's name.
+    pub name: String,
+    /// What it is for.
+    pub target: Target,
+    /// The directory of its code.
+    pub code: PathBuf,
+    /// What to leave out of it, in the words of `.gitignore`.
+    pub ignore: Vec<String>,
+    /// `index.handler`.
+    pub handler: String,
+    /// Its layers in order.
+    pub layers: Vec<Attached>,
+    /// What the layers bring goes into the function's own zip.
+    pub packaged: bool,
+    /// Its variables.
+    pub environment: BTreeMap<String, String>,
+    /// Where the zip goes.
+    pub output: PathBuf,
+    /// Look whether it works on Lambda, and refuse to make it if it does not.
+    pub check: bool,
+    /// Findings that are lived with.
+    pub allow: Vec<Allowance>,
+}
+
+/// A layer of a function.
+#[derive(Debug, Clone)]
+pub enum Attached {
+    /// One that was built now.
+    Built(Arc<Contents>),
+    /// One that somebody has made: a zip or a directory.
+    Path(PathBuf),
+}
+
+/// What an artifact was made of, for what builds on it.
+#[derive(Debug)]
+pub struct Contents {
+    /// The layer's name.
+    name: String,
+    wheels: Vec<CachedWheel>,
+    files: Files,
+    assembled: Assembled,
+    options: assemble::Options,
 }
 
 /// What to do with a committed lock.
@@ -77,6 +131,12 @@ pub struct Built {
     pub files: usize,
     /// What is inside, largest (unzipped) first.
     pub packages: Vec<BuiltPackage>,
+    /// What is inside that no package brings, by path.
+    pub extras: Vec<BuiltFile>,
+    /// Variables that a function with this layer needs; of a function, its own.
+    pub environment: BTreeMap<String, String>,
+    /// What it was made of, where more is to be made of it.
+    pub contents: Option<Arc<Contents>>,
     /// What was surprising about the choice of versions.
     pub notes: Vec<Note>,
     /// Where the versions came from.
@@ -104,9 +164,22 @@ pub struct BuiltPackage {
     pub zipped_bytes: u64,
 }
 
+/// One file of an artifact that no package brings.
+#[derive(Debug, Clone)]
+pub struct BuiltFile {
+    /// Its path in the artifact.
+    pub path: String,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Bytes.
+    pub unzipped_bytes: u64,
+}
+
 /// Where the versions came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockUse {
+    /// There is nothing that has versions: a function's own code.
+    None,
     /// Resolved now; there was no lock.
     Resolved,
     /// Resolved now, because the committed lock is of other inputs.
@@ -159,6 +232,12 @@ pub enum Error {
     /// No wheel could be built.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// A file that no package brings.
+    #[error(transparent)]
+    Extra(#[from] ExtraError),
+    /// A function's code.
+    #[error(transparent)]
+    Code(#[from] CodeError),
     /// The wheels do not go together.
     #[error(transparent)]
     Assemble(#[from] AssembleError),
@@ -247,6 +326,8 @@ impl Explain for Error {
             Self::Resolve(error) => error.kind(),
             Self::Fetch(error) => error.kind(),
             Self::Compile(error) => error.kind(),
+            Self::Extra(error) => error.kind(),
+            Self::Code(error) => error.kind(),
             Self::Assemble(error) => error.kind(),
             Self::Pack(error) => error.kind(),
             Self::Cache(error) => error.kind(),
@@ -265,6 +346,8 @@ impl Explain for Error {
             Self::Resolve(error) => error.hints(),
             Self::Fetch(error) => error.hints(),
             Self::Compile(error) => error.hints(),
+            Self::Extra(error) => error.hints(),
+            Self::Code(error) => error.hints(),
             Self::Assemble(error) => error.hints(),
             Self::Pack(error) => error.hints(),
             Self::Cache(error) => error.hints(),
@@ -401,8 +484,11 @@ async fn make(job: &Job, lock: &Lock, output: &Path, io: &Arc<Io>) -> Result<Bui
             wheels.sort_by(|a, b| a.name.name.cmp(&b.name.name));
         }
 
+        let started = Instant::now();
+        let files = extra::run(&job.files, &job.inputs.indexes, io).await?;
+        timings.fetch += started.elapsed();
         let (job, output, io_here) = (job.clone(), output.to_owned(), Arc::clone(io));
-        match blocking(move || assemble_and_pack(&job, &wheels, &output, &io_here)).await {
+        match blocking(move || assemble_and_pack(&job, wheels, files, &output, &io_here)).await {
             Ok(mut built) => {
                 (built.timings.fetch, built.timings.compile) = (timings.fetch, timings.compile);
                 built.notes = lock.notes;
@@ -483,89 +569,237 @@ fn prepare(job: &Job, io: &Arc<Io>) -> Arc<Prepare> {
     })
 }
 
-fn assemble_and_pack(job: &Job, wheels: &[CachedWheel], output: &Path, io: &Io) -> Result<Built, Error> {
+fn assemble_and_pack(
+    job: &Job,
+    wheels: Vec<CachedWheel>,
+    files: Files,
+    output: &Path,
+    io: &Io,
+) -> Result<Built, Error> {
     let started = Instant::now();
-    let named: Vec<_> = wheels.iter().map(|wheel| (&wheel.name, wheel.index.as_ref())).collect();
-    let assembled = assemble::assemble(&named, job.target, &job.assemble)?;
-    for pattern in &assembled.unused_excludes {
+    let contents = contents(&job.name, (wheels, files), job.target, job.assemble.clone())?;
+    for pattern in &contents.assembled.unused_excludes {
         io.emit(Event::Warning { text: &format!("`--exclude {pattern}` matches nothing") });
     }
+    let making = Making {
+        target: job.target,
+        role: Role::Layer,
+        output,
+        check: job.check,
+        allow: &job.allow,
+        handler: None,
+        environment: &job.environment,
+        beside: &[],
+    };
+    let mut built = pack_and_judge(contents, &making, io)?;
+    built.timings.assemble = started.elapsed().saturating_sub(built.timings.pack + built.timings.audit);
+    Ok(built)
+}
+
+/// Makes a function's own zip.
+pub async fn function(job: &FunctionJob, io: &Arc<Io>) -> Result<Built, Error> {
+    let (job, io) = (job.clone(), Arc::clone(io));
+    blocking(move || function_now(&job, &io)).await
+}
+
+fn function_now(job: &FunctionJob, io: &Io) -> Result<Built, Error> {
+    let started = Instant::now();
+    let code = function::code(&job.name, &job.code, &job.ignore)?;
+    for secret in &code.secrets {
+        let text = format!(
+            "{}: `{secret}` looks like a secret and is left out (`ignore = [\"!{secret}\"]` keeps it)",
+            job.name
+        );
+        io.emit(Event::Warning { text: &text });
+    }
+    let mut files = code.files;
+    let mut wheels: BTreeMap<String, CachedWheel> = BTreeMap::new();
+    let mut environment = job.environment.clone();
+    let mut options = assemble::Options { layout: Layout::Root, excludes: Vec::new() };
+    if job.packaged {
+        for layer in &job.layers {
+            // `config` lets nothing else through.
+            let Attached::Built(layer) = layer else { continue };
+            wheels.extend(layer.wheels.iter().map(|wheel| (wheel.name.text.clone(), wheel.clone())));
+            files.found.extend(layer.files.found.iter().cloned());
+            files.facts.extend(layer.files.facts.iter().cloned());
+            options.excludes.extend(layer.options.excludes.iter().cloned());
+        }
+        for value in environment.values_mut() {
+            *value = value.replace("/opt/", "/var/task/");
+        }
+    }
+    let contents = contents(&job.name, (wheels.into_values().collect(), files), job.target, options)?;
+    let making = Making {
+        target: job.target,
+        role: Role::Function,
+        output: &job.output,
+        check: job.check,
+        allow: &job.allow,
+        handler: Some(&job.handler),
+        environment: &environment,
+        beside: if job.packaged { &[] } else { &job.layers },
+    };
+    let mut built = pack_and_judge(contents, &making, io)?;
+    built.timings.assemble = started.elapsed().saturating_sub(built.timings.pack + built.timings.audit);
+    built.lock = LockUse::None;
+    Ok(built)
+}
+
+/// Assembles what goes into one artifact.
+fn contents(
+    name: &str,
+    (wheels, files): (Vec<CachedWheel>, Files),
+    target: Target,
+    options: assemble::Options,
+) -> Result<Contents, Error> {
+    let named: Vec<_> = wheels.iter().map(|wheel| (&wheel.name, wheel.index.as_ref())).collect();
+    let assembled = assemble::assemble(&named, &files.found, target, &options)?;
+    Ok(Contents { name: name.to_owned(), wheels, files, assembled, options })
+}
+
+/// How an artifact is made of its contents.
+struct Making<'a> {
+    target: Target,
+    role: Role,
+    output: &'a Path,
+    check: bool,
+    allow: &'a [Allowance],
+    handler: Option<&'a str>,
+    environment: &'a BTreeMap<String, String>,
+    /// The layers of a function.
+    beside: &'a [Attached],
+}
+
+/// The layer is looked into while it is written; it gets its name only if it would work.
+fn pack_and_judge(contents: Contents, making: &Making<'_>, io: &Io) -> Result<Built, Error> {
+    let Contents { name, wheels, files, assembled, .. } = &contents;
     let unzipped_bytes = assembled.tree.unzipped_bytes();
-    if unzipped_bytes > limits::UNZIPPED_BYTES {
+    let beside = making.beside.iter().map(|layer| match layer {
+        Attached::Built(layer) => layer.assembled.tree.unzipped_bytes(),
+        Attached::Path(_) => 0,
+    });
+    let together = unzipped_bytes + beside.sum::<u64>();
+    if together > limits::UNZIPPED_BYTES {
         return Err(Error::TooLarge {
-            name: job.name.clone(),
-            target: job.target.to_string(),
-            unzipped_bytes,
-            packages: packages(wheels, &assembled, None),
+            name: name.clone(),
+            target: making.target.to_string(),
+            unzipped_bytes: together,
+            packages: packages(wheels, assembled, None),
         });
     }
-    let assemble = started.elapsed();
-
-    // The layer is looked into while it is written; it gets its name only if it would work.
     let started = Instant::now();
-    io.emit(Event::Started { stage: Stage::Pack, item: &job.name, bytes: Some(unzipped_bytes) });
-    let files: Vec<_> =
+    io.emit(Event::Started { stage: Stage::Pack, item: name, bytes: Some(unzipped_bytes) });
+    let from: Vec<_> =
         wheels.iter().map(|wheel| WheelFile { name: &wheel.name, path: &wheel.path, index: &wheel.index }).collect();
     let (report, packed, pack) = std::thread::scope(|scope| {
-        let audited = job.check.then(|| scope.spawn(|| audit_tree(job, wheels, &assembled, io)));
-        let packed = pack::zip(&assembled.tree, &files, &Deflated(io), output);
+        let audited = making.check.then(|| scope.spawn(|| audit_contents(&contents, making, io)));
+        let packed = pack::zip(&assembled.tree, &from, &files.found, &Deflated(io), making.output);
         let pack = started.elapsed();
         let report = audited.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         (report.transpose(), packed, pack)
     });
     // What the check took beyond the writing.
     let audit = started.elapsed().saturating_sub(pack);
-    io.emit(Event::Finished { stage: Stage::Pack, item: &job.name });
+    io.emit(Event::Finished { stage: Stage::Pack, item: name });
     let report = report?;
     let packed = packed?.place()?;
+    let extras = files.found.iter().map(|file| BuiltFile {
+        path: file.to.to_string(),
+        sha256: file.sha256,
+        unzipped_bytes: file.size,
+    });
     Ok(Built {
-        name: job.name.clone(),
-        target: job.target,
-        output: output.to_owned(),
+        name: name.clone(),
+        target: making.target,
+        output: making.output.to_owned(),
         sha256: packed.sha256,
         zipped_bytes: packed.zipped_bytes,
         unzipped_bytes,
         files: assembled.tree.len(),
-        packages: packages(wheels, &assembled, Some(&packed)),
+        packages: packages(wheels, assembled, Some(&packed)),
+        extras: extras.collect(),
+        environment: making.environment.clone(),
         notes: Vec::new(),
         lock: LockUse::Resolved,
         report,
-        timings: Timings { assemble, audit, pack, ..Timings::default() },
+        timings: Timings { audit, pack, ..Timings::default() },
+        contents: Some(Arc::new(contents)),
     })
 }
 
-/// Judges a tree; errors are an error.
-fn audit_tree(job: &Job, wheels: &[CachedWheel], assembled: &Assembled, io: &Io) -> Result<Report, Error> {
-    const OPAQUE: &Facts = &Facts::Opaque;
-    let facts = wheels.iter().map(|wheel| io.wheel_facts(wheel)).collect::<Result<Vec<_>, _>>()?;
-    let files = assembled.tree.iter().map(|(path, entry)| audit::File {
-        path: path.as_str(),
-        size: entry.size(),
-        mode: Some(if entry.executable { 0o755 } else { 0o644 }),
-        link: None,
-        modified: Modified::Unknown,
-        sha256: None,
-        content: match entry.content {
-            Content::Member { member, .. } => facts[entry.owner].get(member).unwrap_or(OPAQUE),
-            Content::Generated(_) => OPAQUE,
-        },
-        owner: Some(&wheels[entry.owner].name.name),
+/// Judges what an artifact is made of, with its layers where it has some; errors are an error.
+fn audit_contents(contents: &Contents, making: &Making<'_>, io: &Io) -> Result<Report, Error> {
+    let own = Described::new(contents, io)?;
+    let mut layers = Vec::new();
+    let mut read = Vec::new();
+    for layer in making.beside {
+        match layer {
+            Attached::Built(layer) => layers.push(Described::new(layer, io)?),
+            Attached::Path(path) => read.push(artifact::read(path, &path.display().to_string(), 1)?),
+        }
+    }
+    let mut artifacts = vec![own.artifact(making.role)];
+    let (mut layers, mut read) = (layers.iter(), read.iter());
+    for layer in making.beside {
+        artifacts.extend(match layer {
+            Attached::Built(_) => layers.next().map(|layer| layer.artifact(Role::Layer)),
+            Attached::Path(_) => read.next().map(|layer| layer.subject(Role::Layer)),
+        });
+    }
+    let pythonpath = making.environment.get("PYTHONPATH").filter(|_| making.handler.is_some());
+    let subject = Subject { artifacts, handler: making.handler, pythonpath: pythonpath.map(String::as_str) };
+    let mut report = audit(&subject, making.target);
+    // What is to be said of a layer by itself has been said when it was built.
+    report.findings.retain(|finding| {
+        let of_another = !finding.artifact.is_empty() && finding.artifact != contents.name;
+        finding.severity == Severity::Error || !of_another
     });
-    let artifact = audit::Artifact {
-        label: job.name.clone(),
-        role: Role::Layer,
-        zipped_bytes: None,
-        files: files.collect(),
-        strange: &[],
-        is_wheel: false,
-    };
-    let subject = Subject { artifacts: vec![artifact], ..Subject::default() };
-    let mut report = audit(&subject, job.target);
-    report.allow(&job.allow);
+    report.allow(making.allow);
     if report.has_errors() {
-        return Err(Error::Findings { name: job.name.clone(), report: Box::new(report) });
+        return Err(Error::Findings { name: contents.name.clone(), report: Box::new(report) });
     }
     Ok(report)
+}
+
+/// Contents, and what their wheels' members are.
+struct Described<'a> {
+    contents: &'a Contents,
+    facts: Vec<Vec<Facts>>,
+}
+
+impl<'a> Described<'a> {
+    fn new(contents: &'a Contents, io: &Io) -> Result<Self, Error> {
+        let facts = contents.wheels.iter().map(|wheel| io.wheel_facts(wheel)).collect::<Result<_, _>>()?;
+        Ok(Self { contents, facts })
+    }
+
+    fn artifact(&self, role: Role) -> audit::Artifact<'_> {
+        const OPAQUE: &Facts = &Facts::Opaque;
+        let Contents { name, wheels, files, assembled, .. } = self.contents;
+        let files = assembled.tree.iter().map(|(path, entry)| audit::File {
+            path: path.as_str(),
+            size: entry.size(),
+            mode: Some(if entry.executable { 0o755 } else { 0o644 }),
+            link: None,
+            modified: Modified::Unknown,
+            sha256: None,
+            content: match entry.content {
+                Content::Member { member, .. } => self.facts[entry.owner].get(member).unwrap_or(OPAQUE),
+                Content::File { file, .. } => &files.facts[file],
+                Content::Generated(_) => OPAQUE,
+            },
+            owner: wheels.get(entry.owner).map(|wheel| &wheel.name.name),
+        });
+        audit::Artifact {
+            label: name.clone(),
+            role,
+            zipped_bytes: None,
+            files: files.collect(),
+            strange: &[],
+            is_wheel: false,
+        }
+    }
 }
 
 /// Artifacts that somebody has made, to be judged together.
@@ -762,7 +996,7 @@ fn proof_findings(proof: &Proof, report: &Report) -> Vec<Finding> {
 
 /// The packages of an artifact with their sizes, largest (unzipped) first.
 fn packages(wheels: &[CachedWheel], assembled: &Assembled, packed: Option<&Packed>) -> Vec<BuiltPackage> {
-    let mut unzipped = vec![0u64; wheels.len()];
+    let mut unzipped = vec![0u64; wheels.len() + 1];
     for (_, entry) in assembled.tree.iter() {
         unzipped[entry.owner] += entry.size();
     }

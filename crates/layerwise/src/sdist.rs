@@ -1,9 +1,9 @@
-//! Source distributions: foreign archives, looked into and unpacked without trusting them.
+//! Source distributions and other foreign archives, looked into and unpacked without trusting them.
 //!
 //! Source: <https://packaging.python.org/en/latest/specifications/source-distribution-format/> (PEP 625, PEP 643).
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::GzDecoder;
@@ -84,7 +84,7 @@ pub struct Texts {
 /// Reads what the archive at `path` says of itself; `None` where it says nothing.
 pub fn metadata(path: &Path, file: &str) -> Result<Option<Texts>, SdistError> {
     let mut texts = Texts::default();
-    each(path, file, &mut |entry| {
+    each(path, file, &mut Top::Strip(None), &mut |entry| {
         let Kinds::File { content, size, .. } = entry.kind else { return Ok(()) };
         let slot = match entry.path.as_str() {
             "PKG-INFO" => &mut texts.pkg_info,
@@ -180,10 +180,20 @@ fn from_pyproject(text: &str, wheel: &WheelName) -> Option<String> {
 /// Unpacks the archive at `path` into `dir`, which must be empty, without its one top directory.
 /// Links may point only to what is inside.
 pub fn unpack(path: &Path, file: &str, dir: &Path) -> Result<(), SdistError> {
+    unpack_with(path, file, &mut Top::Strip(None), dir)
+}
+
+/// Unpacks any archive (zip, tar, tar.gz) at `path` into `dir`, which must be empty, as it is.
+/// Links may point only to what is inside.
+pub fn unpack_as_is(path: &Path, file: &str, dir: &Path) -> Result<(), SdistError> {
+    unpack_with(path, file, &mut Top::Keep, dir)
+}
+
+fn unpack_with(path: &Path, file: &str, top: &mut Top, dir: &Path) -> Result<(), SdistError> {
     let write = |path: &Path, source| SdistError::Write { file: file.to_owned(), path: path.to_owned(), source };
     // Links come last, so that nothing is written through one.
     let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
-    each(path, file, &mut |entry| {
+    each(path, file, top, &mut |entry| {
         let to = dir.join(&entry.path);
         match entry.kind {
             Kinds::Directory => fs::create_dir_all(&to).map_err(|source| write(&to, source)),
@@ -258,17 +268,32 @@ fn read_error(file: &str, source: io::Error) -> SdistError {
     SdistError::Read { file: file.to_owned(), source }
 }
 
+/// What becomes of the one directory that everything in a source distribution is in.
+enum Top {
+    /// Left out; its name, once it is known.
+    Strip(Option<String>),
+    /// There may be none, or it is wanted.
+    Keep,
+}
+
 /// Calls `visit` for everything in an archive.
-fn each(path: &Path, file: &str, visit: Visit<'_>) -> Result<(), SdistError> {
-    let archive = fs::File::open(path).map_err(|source| read_error(file, source))?;
-    if file.ends_with(".zip") {
-        return each_of_zip(archive, file, visit);
+fn each(path: &Path, file: &str, top: &mut Top, visit: Visit<'_>) -> Result<(), SdistError> {
+    let mut archive = fs::File::open(path).map_err(|source| read_error(file, source))?;
+    let mut head = Vec::new();
+    (&mut archive).take(2).read_to_end(&mut head).map_err(|source| read_error(file, source))?;
+    archive.rewind().map_err(|source| read_error(file, source))?;
+    if head == b"PK" {
+        return each_of_zip(archive, file, top, visit);
     }
     let odd = |what: String| SdistError::Odd { file: file.to_owned(), what };
     // A little more than the files themselves: headers and padding.
-    let bounded = GzDecoder::new(io::BufReader::new(archive)).take(LARGEST_UNPACKED + (1 << 30));
-    let mut archive = tar::Archive::new(bounded);
-    let mut top = None;
+    let archive = io::BufReader::new(archive);
+    let plain: Box<dyn Read> = if matches!(top, Top::Keep) && head != b"\x1f\x8b" {
+        Box::new(archive)
+    } else {
+        Box::new(GzDecoder::new(archive))
+    };
+    let mut archive = tar::Archive::new(plain.take(LARGEST_UNPACKED + (1 << 30)));
     let mut left = LARGEST_UNPACKED;
     for (count, entry) in archive.entries().map_err(|source| read_error(file, source))?.enumerate() {
         let mut entry = entry.map_err(|source| read_error(file, source))?;
@@ -276,7 +301,7 @@ fn each(path: &Path, file: &str, visit: Visit<'_>) -> Result<(), SdistError> {
             return Err(odd(format!("has more than {MOST_FILES} files")));
         }
         let raw = entry.path().map_err(|source| read_error(file, source))?.into_owned();
-        let Some(path) = inside(&raw, &mut top).map_err(&odd)? else { continue };
+        let Some(path) = inside(&raw, top).map_err(&odd)? else { continue };
         let kind = entry.header().entry_type();
         left = left.checked_sub(entry.size()).ok_or_else(|| odd("unpacks to more than 4 GiB".to_owned()))?;
         if kind.is_dir() {
@@ -288,7 +313,8 @@ fn each(path: &Path, file: &str, visit: Visit<'_>) -> Result<(), SdistError> {
         } else if kind.is_symlink() || kind.is_hard_link() {
             let target = entry.link_name().map_err(|source| read_error(file, source))?;
             let target = target.ok_or_else(|| odd(format!("has a link to nothing, `{path}`")))?.into_owned();
-            let target = link_target(&path, &target, kind.is_hard_link());
+            let above = kind.is_hard_link() && matches!(top, Top::Strip(_));
+            let target = link_target(&path, &target, kind.is_hard_link(), above);
             let target = target.ok_or_else(|| odd(format!("has a link that points outside, `{path}`")))?;
             visit(Entry { path, kind: Kinds::Link(target) })?;
         } else if kind.is_character_special() || kind.is_block_special() || kind.is_fifo() {
@@ -298,7 +324,7 @@ fn each(path: &Path, file: &str, visit: Visit<'_>) -> Result<(), SdistError> {
     Ok(())
 }
 
-fn each_of_zip(mut archive: fs::File, file: &str, visit: Visit<'_>) -> Result<(), SdistError> {
+fn each_of_zip(mut archive: fs::File, file: &str, top: &mut Top, visit: Visit<'_>) -> Result<(), SdistError> {
     let zip = |source| SdistError::Zip { file: file.to_owned(), source };
     let odd = |what: String| SdistError::Odd { file: file.to_owned(), what };
     let members = directory::read(&mut archive).map_err(zip)?;
@@ -306,9 +332,8 @@ fn each_of_zip(mut archive: fs::File, file: &str, visit: Visit<'_>) -> Result<()
     if total > LARGEST_UNPACKED || members.len() > MOST_FILES {
         return Err(odd(format!("unpacks to more than 4 GiB, or to more than {MOST_FILES} files")));
     }
-    let mut top = None;
     for member in members {
-        let Some(path) = inside(Path::new(&member.name), &mut top).map_err(&odd)? else { continue };
+        let Some(path) = inside(Path::new(&member.name), top).map_err(&odd)? else { continue };
         let mut bytes = Vec::new();
         crate::wheel::extract_located(&mut archive, &member, &mut bytes)
             .map_err(|error| odd(format!("cannot be used: {error}")))?;
@@ -320,7 +345,7 @@ fn each_of_zip(mut archive: fs::File, file: &str, visit: Visit<'_>) -> Result<()
 
 /// A path without the top directory, which has to be the same for all; `None` for the top directory itself and for
 /// what stands beside it (pax headers of old tools).
-fn inside(raw: &Path, top: &mut Option<String>) -> Result<Option<String>, String> {
+fn inside(raw: &Path, top: &mut Top) -> Result<Option<String>, String> {
     let unsafe_path = || format!("has an unsafe path, `{}`", raw.display().to_string().escape_debug());
     let mut parts = Vec::new();
     for part in raw.components() {
@@ -330,6 +355,7 @@ fn inside(raw: &Path, top: &mut Option<String>) -> Result<Option<String>, String
             _ => return Err(unsafe_path()),
         }
     }
+    let Top::Strip(top) = top else { return Ok((!parts.is_empty()).then(|| parts.join("/"))) };
     let Some((first, rest)) = parts.split_first() else { return Ok(None) };
     if rest.is_empty() {
         return Ok(None);
@@ -342,13 +368,13 @@ fn inside(raw: &Path, top: &mut Option<String>) -> Result<Option<String>, String
 }
 
 /// Where a link points, relative to its own directory, if that is inside the tree. The target of a hard link counts
-/// from above the top directory.
-fn link_target(path: &str, target: &Path, hard: bool) -> Option<PathBuf> {
+/// from the archive's root, `above` the top directory where that one is left out.
+fn link_target(path: &str, target: &Path, hard: bool, above: bool) -> Option<PathBuf> {
     let parent: Vec<&str> = path.split('/').collect();
     let parent = &parent[..parent.len() - 1];
     let mut at: Vec<&str> = if hard { Vec::new() } else { parent.to_vec() };
     let mut parts = target.components();
-    if hard {
+    if above {
         parts.next()?;
     }
     for part in parts {

@@ -1,15 +1,18 @@
 //! `layerwise build`, and what it shares with `layerwise lock`: from settings to jobs, jobs at once, results in order.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use layerwise::audit::Severity;
-use layerwise::config::{Cell, InputSpec, LayerSpec, OutputTemplate, matrix};
+use layerwise::config::{
+    Cell, ConfigError, Dependencies, FunctionSpec, InputSpec, LayerRef, LayerSpec, OutputTemplate, matrix,
+};
 use layerwise::input::{IndexOptions, Inputs, Wanted, discover, from_given, layered};
 use layerwise::io::{Io, IoSettings};
 use layerwise::model::Target;
-use layerwise::pipeline::{Job, LockPolicy};
+use layerwise::pipeline::{Attached, Built, Contents, FunctionJob, Job, LockPolicy};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -38,27 +41,32 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<Code, Failu
                 notes: lock.notes.iter().map(human::note).collect(),
                 json: json::planned(&lock, from),
                 text: Box::new(move |ui| human::planned(&job.name, &job.target, &lock, &ui.page)),
+                contents: None,
             });
         }
         let built =
             if verify { pipeline::verify(&job, policy, &io).await } else { pipeline::build(&job, policy, &io).await };
-        let built = built.map_err(|error| failure(error, &page))?;
-        Ok(Done {
-            notes: human::notes(&built),
-            json: json::built(&built),
-            text: Box::new(move |ui| human::built(&built, &ui.page)),
-        })
+        Ok(done(built.map_err(|error| failure(error, None, &page))?))
     };
     each("build", &args.input, Some(args), context, move |job, io| one(job, io, page.clone()))
 }
 
+fn done(built: Built) -> Done {
+    Done {
+        notes: human::notes(&built),
+        json: json::built(&built),
+        contents: built.contents.clone(),
+        text: Box::new(move |ui| human::built(&built, &ui.page)),
+    }
+}
+
 /// A pipeline's error; the one about Lambda's limit says what to cut, the one about findings which.
-pub(super) fn failure(error: pipeline::Error, page: &Page) -> Failure {
+pub(super) fn failure(error: pipeline::Error, handler: Option<&str>, page: &Page) -> Failure {
     let details = match &error {
         pipeline::Error::TooLarge { unzipped_bytes, packages, .. } => {
             Some(human::what_to_cut(*unzipped_bytes, packages))
         }
-        pipeline::Error::Findings { report, .. } => Some(human::findings(report, None, Severity::Warning, page)),
+        pipeline::Error::Findings { report, .. } => Some(human::findings(report, handler, Severity::Warning, page)),
         _ => None,
     };
     Failure { details, ..Failure::from(error) }
@@ -72,6 +80,8 @@ pub(super) struct Done {
     pub(super) json: Value,
     /// The summary for stdout.
     pub(super) text: Box<dyn FnOnce(&Ui) -> String + Send>,
+    /// What functions build on.
+    pub(super) contents: Option<Arc<Contents>>,
 }
 
 /// Does `work` for every artifact of the matrix, several at once. One that fails does not stop the others; the exit
@@ -87,7 +97,7 @@ where
     W: Fn(Arc<Job>, Arc<Io>) -> F,
     F: Future<Output = Result<Done, Failure>> + Send + 'static,
 {
-    let (jobs, io) = match prepare(input, build, context) {
+    let Prepared { jobs, functions, io } = match prepare(input, build, context) {
         Ok(prepared) => prepared,
         Err(failure) => {
             if input.json {
@@ -97,8 +107,12 @@ where
         }
     };
     let ended = exit::block_on(async {
-        let results = at_once(&jobs, &io, &work).await;
-        report(command, input.json, results, &context.ui)
+        let layers = at_once(&jobs, &io, &work).await;
+        let functions = match build {
+            Some(build) if !build.dry_run => build_functions(functions, &layers, build, &io, &context.ui.page).await,
+            _ => Vec::new(),
+        };
+        report(command, input.json, layers, functions, &context.ui)
     });
     // Ctrl-C may have come at any moment.
     context.ui.events().finish();
@@ -111,11 +125,18 @@ pub(super) type Planned = (String, Target, Result<Arc<Job>, Failure>);
 /// A place in the matrix, and how it ended.
 type Ended = (String, Target, Result<Done, Failure>);
 
+/// What is to be done.
+pub(super) struct Prepared {
+    pub(super) jobs: Vec<Planned>,
+    functions: Vec<(FunctionSpec, Target)>,
+    pub(super) io: Arc<Io>,
+}
+
 pub(super) fn prepare(
     input: &InputArgs,
     build: Option<&BuildArgs>,
     context: &Context<'_>,
-) -> Result<(Vec<Planned>, Arc<Io>), Failure> {
+) -> Result<Prepared, Failure> {
     let environment = context.environment;
     let mut project = settings::project(input, build, environment)?;
     for warning in &project.warnings {
@@ -132,6 +153,7 @@ pub(super) fn prepare(
     for warning in cells.iter().filter_map(|cell| cell.target.warning(&today)) {
         context.ui.warning(&warning);
     }
+    let functions = functions(&project, &cells, &today)?;
     let flags = settings::indexes(&input.indexes, environment)?;
     let io = Io::new(IoSettings {
         cache_dir: settings::cache_dir(context.cache_dir.as_deref(), environment)?,
@@ -152,7 +174,98 @@ pub(super) fn prepare(
         let job = job(&cell, &project.dir, &flags, context).map(|job| Arc::new(Job { check, ..job }));
         (cell.layer.name.to_string(), cell.target, job)
     });
-    Ok((jobs.collect(), Arc::new(io)))
+    Ok(Prepared { jobs: jobs.collect(), functions, io: Arc::new(io) })
+}
+
+/// Each function with each of its targets. Its layers are built for them, and nothing is written twice.
+fn functions(
+    project: &settings::Project,
+    cells: &[Cell<'_>],
+    today: &str,
+) -> Result<Vec<(FunctionSpec, Target)>, Failure> {
+    let mut outputs: BTreeMap<PathBuf, String> =
+        cells.iter().map(|cell| (cell.output.clone(), format!("`{}` on {}", cell.layer.name, cell.target))).collect();
+    let mut functions = Vec::new();
+    for (function, targets) in &project.functions {
+        for (runtime, architecture) in targets {
+            let target = Target::new(&runtime.name, architecture.aws(), today).map_err(ConfigError::from)?;
+            for layer in function.layer_names() {
+                if !cells.iter().any(|cell| cell.layer.name.as_str() == layer && cell.target == target) {
+                    let (function, target) = (function.name.to_string(), target.to_string());
+                    return Err(ConfigError::LayerTarget { function, target, layer }.into());
+                }
+            }
+            let path = function.output.path(function.name.as_str(), &target);
+            let second = format!("`{}` on {target}", function.name);
+            if let Some(first) = outputs.insert(path.clone(), second.clone()) {
+                return Err(ConfigError::SameOutput { path: path.display().to_string(), first, second }.into());
+            }
+            functions.push((function.clone(), target));
+        }
+    }
+    Ok(functions)
+}
+
+/// Makes the functions' zips, of the layers that were built before; one after the other, since each is short work.
+async fn build_functions(
+    functions: Vec<(FunctionSpec, Target)>,
+    layers: &[Ended],
+    build: &BuildArgs,
+    io: &Arc<Io>,
+    page: &Page,
+) -> Vec<Ended> {
+    let mut ended = Vec::new();
+    for (function, target) in functions {
+        let result = match attached(&function, target, layers) {
+            Err(failure) => Err(failure),
+            Ok(attached) => {
+                let job = FunctionJob {
+                    name: function.name.to_string(),
+                    target,
+                    code: function.code.clone(),
+                    ignore: function.ignore.clone(),
+                    handler: function.handler.clone(),
+                    layers: attached,
+                    packaged: function.dependencies == Dependencies::Package,
+                    environment: function.environment.clone(),
+                    output: function.output.path(function.name.as_str(), &target),
+                    check: !build.no_check,
+                    allow: Vec::new(),
+                };
+                let built = pipeline::function(&job, io).await;
+                let built = built.map_err(|error| failure(error, Some(&function.handler), page));
+                built.map(|built| {
+                    let mut done = done(built);
+                    json::function(&mut done.json, &function);
+                    done
+                })
+            }
+        };
+        ended.push((function.name.to_string(), target, result));
+    }
+    ended
+}
+
+/// The layers of a function, those of the configuration as they were built.
+fn attached(function: &FunctionSpec, target: Target, layers: &[Ended]) -> Result<Vec<Attached>, Failure> {
+    let one = |layer: &LayerRef| match layer {
+        LayerRef::Path(path) => Ok(Attached::Path(path.clone())),
+        LayerRef::Named(name) => {
+            let built = layers.iter().find(|(built, built_for, _)| built == name && *built_for == target);
+            match built.map(|(.., result)| result) {
+                Some(Ok(Done { contents: Some(contents), .. })) => Ok(Attached::Built(Arc::clone(contents))),
+                Some(Err(failure)) => Err(Failure {
+                    message: format!("the layer `{name}` was not built"),
+                    causes: Vec::new(),
+                    hints: Vec::new(),
+                    details: None,
+                    ..failure.clone()
+                }),
+                _ => Err(Failure::bug()),
+            }
+        }
+    };
+    function.layers.iter().map(one).collect()
 }
 
 fn job(cell: &Cell<'_>, dir: &Path, flags: &IndexOptions, context: &Context<'_>) -> Result<Job, Failure> {
@@ -167,6 +280,8 @@ fn job(cell: &Cell<'_>, dir: &Path, flags: &IndexOptions, context: &Context<'_>)
         output: cell.output.clone(),
         check: true,
         allow: layer.allow.clone(),
+        files: layer.files.clone(),
+        environment: layer.environment.clone(),
     })
 }
 
@@ -200,38 +315,44 @@ where
     jobs.iter().zip(results).map(|((name, target, _), result)| (name.clone(), *target, result)).collect()
 }
 
-fn report(command: &str, as_json: bool, results: Vec<Ended>, ui: &Ui) -> Code {
+fn report(command: &str, as_json: bool, layers: Vec<Ended>, functions: Vec<Ended>, ui: &Ui) -> Code {
     let mut code = Code::Success;
     ui.events().finish();
-    let several = results.len() > 1;
-    let mut rows = Vec::new();
+    let several = layers.len() + functions.len() > 1;
     let mut texts = Vec::new();
-    for (layer, target, result) in results {
-        let result = match result {
-            Ok(done) => {
-                for note in &done.notes {
-                    ui.note(note);
+    let mut told = |ended: Vec<Ended>| -> Vec<Row> {
+        let rows = ended.into_iter().map(|(name, target, result)| {
+            let result = match result {
+                Ok(done) => {
+                    for note in &done.notes {
+                        ui.note(note);
+                    }
+                    if !as_json {
+                        texts.push((done.text)(ui));
+                    }
+                    Ok(done.json)
                 }
-                if !as_json {
-                    texts.push((done.text)(ui));
+                Err(mut failure) => {
+                    if several {
+                        failure.message = format!("`{name}` for {target}: {}", failure.message);
+                    }
+                    ui.failure(&failure);
+                    if code == Code::Success {
+                        code = failure.code();
+                    }
+                    Err(failure)
                 }
-                Ok(done.json)
-            }
-            Err(mut failure) => {
-                if several {
-                    failure.message = format!("`{layer}` for {target}: {}", failure.message);
-                }
-                ui.failure(&failure);
-                if code == Code::Success {
-                    code = failure.code();
-                }
-                Err(failure)
-            }
-        };
-        rows.push(Row { layer, target, result });
-    }
-    let written =
-        if as_json { ui.data(&json::matrix(command, &rows, &ui.warnings())) } else { ui.summary(&texts.join("\n")) };
+            };
+            Row { name, target, result }
+        });
+        rows.collect()
+    };
+    let (layers, functions) = (told(layers), told(functions));
+    let written = if as_json {
+        ui.data(&json::matrix(command, &layers, &functions, &ui.warnings()))
+    } else {
+        ui.summary(&texts.join("\n"))
+    };
     if let Err(error) = written {
         let failure = Failure::system("failed to write to stdout", &error);
         ui.failure(&failure);
@@ -263,7 +384,6 @@ fn inputs(layer: &LayerSpec, dir: &Path, flags: &IndexOptions, context: &Context
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::{Duration, SystemTime};
 
     use layerwise::error::Kind;
@@ -310,6 +430,8 @@ mod tests {
             output: "/p/layer.zip".into(),
             check: true,
             allow: Vec::new(),
+            files: Vec::new(),
+            environment: BTreeMap::new(),
         };
         (name.to_owned(), target, Ok(Arc::new(job)))
     }
@@ -330,7 +452,7 @@ mod tests {
                 "panics" => panic!("on purpose"),
                 _ => {}
             }
-            Ok(Done { notes: Vec::new(), json: Value::Null, text: Box::new(|_| String::new()) })
+            Ok(Done { notes: Vec::new(), json: Value::Null, text: Box::new(|_| String::new()), contents: None })
         };
         let results = at_once(&jobs, &io(dir.path()), &work).await;
         let ended: BTreeMap<&str, Option<Kind>> =

@@ -16,6 +16,7 @@ use layerwise_aws::{Artifact, AwsError, Client, Done, Outcome, Patience, Setting
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::build::Prepared;
 use super::{Context, build};
 use crate::args::{BuildArgs, CheckArgs, PublishArgs, RoleName};
 use crate::env::Environment;
@@ -170,10 +171,10 @@ async fn from_project(
     context: &Context<'_>,
 ) -> Result<Vec<Publication>, Failure> {
     let build_args = BuildArgs { input: args.input.clone(), locked: args.locked, ..BuildArgs::default() };
-    let (planned, io) = build::prepare(&args.input, Some(&build_args), context)?;
+    let Prepared { jobs, io, .. } = build::prepare(&args.input, Some(&build_args), context)?;
     let policy = if args.locked { LockPolicy::Insist } else { LockPolicy::Use };
     let mut publications: Vec<Publication> = Vec::new();
-    for (layer, target, job) in planned {
+    for (layer, target, job) in jobs {
         let name = spec.name.name(&layer, &target).map_err(|error| usage(error.to_string(), "see `--layer-name`"))?;
         if publications.iter().any(|other| other.wanted.name == name) {
             return Err(usage(
@@ -186,7 +187,7 @@ async fn from_project(
         let job = job?;
         let built = pipeline::build(&job, policy, &io);
         let built = tokio::select! {
-            built = built => built.map_err(|error| build::failure(error, &context.ui.page))?,
+            built = built => built.map_err(|error| build::failure(error, None, &context.ui.page))?,
             code = exit::stopped() => return Err(stopped(code)),
         };
         for note in human::notes(&built) {
@@ -235,6 +236,7 @@ async fn from_zip(args: &PublishArgs, spec: &PublishSpec, context: &Context<'_>)
         let report = Box::new(checked.report.clone());
         return Err(build::failure(
             pipeline::Error::Findings { name: wanted.name.to_string(), report },
+            None,
             &context.ui.page,
         ));
     }

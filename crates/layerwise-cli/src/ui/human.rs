@@ -68,8 +68,10 @@ const ROWS: usize = 30;
 /// What was built, as a person likes to read it.
 pub(crate) fn built(built: &Built, page: &Page) -> String {
     let mut text = format!("{} for {}\n\n", page.bold(&built.name), page.bold(&built.target.to_string()));
-    text += &packages(built, page);
-    text += "\n";
+    if !built.packages.is_empty() {
+        text += &packages(built, page);
+        text += "\n";
+    }
     let row = |name: &str, value: &str| format!("  {}{value}\n", page.dim(&format!("{name:<14}")));
     let share = percent(built.unzipped_bytes, UNZIPPED_BYTES);
     let unzipped = format!(
@@ -83,7 +85,19 @@ pub(crate) fn built(built: &Built, page: &Page) -> String {
     text += &row("sha256", &built.sha256.to_string());
     text += &row("CodeSha256", &built.sha256.base64());
     text += &row("", &page.dim("(source_code_hash in Terraform)"));
-    text += &row("versions", lock_use(built.lock));
+    if built.lock != LockUse::None {
+        text += &row("versions", lock_use(built.lock));
+    }
+    // Of a function the files are its code: nobody needs a list of that.
+    if built.lock != LockUse::None {
+        for (index, file) in built.extras.iter().take(if page.all { usize::MAX } else { 5 }).enumerate() {
+            let name = if index == 0 { "extra files" } else { "" };
+            text += &row(name, &format!("{} ({})", file.path, size(file.unzipped_bytes)));
+        }
+    }
+    for (index, (variable, value)) in built.environment.iter().enumerate() {
+        text += &row(if index == 0 { "environment" } else { "" }, &format!("{variable}={value}"));
+    }
     text += &row("check", &verdict(built.report.as_ref()));
     text += &row("time", &timings(built));
     text += &format!("\n{} {}\n", page.green("built"), super::relative(&built.output, &page.dir));
@@ -341,6 +355,7 @@ fn timings(built: &Built) -> String {
 
 const fn lock_use(lock: LockUse) -> &'static str {
     match lock {
+        LockUse::None => "none",
         LockUse::Resolved => "resolved now; `layerwise lock` writes them down",
         LockUse::Stale => "resolved now: the committed lock is of other inputs",
         LockUse::Locked => "from the lock",
@@ -559,6 +574,9 @@ pub(crate) mod tests {
                 compilable: true,
             }],
             lock: LockUse::Resolved,
+            extras: Vec::new(),
+            environment: std::collections::BTreeMap::new(),
+            contents: None,
             report: None,
             timings: Timings {
                 resolve: Duration::from_millis(640),

@@ -3,6 +3,7 @@
 
 use crate::commands::doctor::{Found, Health};
 use layerwise::audit::{Finding, Report, Severity};
+use layerwise::config::{FunctionSpec, LayerRef};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
 use layerwise::pipeline::{Built, Checked, LockUse};
@@ -17,16 +18,16 @@ pub(crate) const VERSION: u32 = 1;
 
 /// One artifact of the matrix and what became of it.
 pub(crate) struct Row {
-    pub(crate) layer: String,
+    pub(crate) name: String,
     pub(crate) target: Target,
     pub(crate) result: Result<Value, Failure>,
 }
 
 /// The document of `build` and `lock`.
-pub(crate) fn matrix(command: &str, rows: &[Row], warnings: &[String]) -> String {
-    let layers = rows.iter().map(|row| {
+pub(crate) fn matrix(command: &str, layers: &[Row], functions: &[Row], warnings: &[String]) -> String {
+    let value = |row: &Row| {
         let mut value = json!({
-            "name": row.layer,
+            "name": row.name,
             "runtime": row.target.runtime.name,
             "architecture": row.target.architecture.aws(),
             "ok": row.result.is_ok(),
@@ -41,16 +42,18 @@ pub(crate) fn matrix(command: &str, rows: &[Row], warnings: &[String]) -> String
             Err(failure) => value["error"] = error(failure),
         }
         value
-    });
-    let layers: Vec<Value> = layers.collect();
-    let first = rows.iter().find_map(|row| row.result.as_ref().err());
+    };
+    let first = layers.iter().chain(functions).find_map(|row| row.result.as_ref().err());
     let mut document = json!({
         "version": VERSION,
         "command": command,
         "ok": first.is_none(),
-        "layers": layers,
+        "layers": layers.iter().map(value).collect::<Vec<_>>(),
         "warnings": warnings,
     });
+    if !functions.is_empty() {
+        document["functions"] = functions.iter().map(value).collect();
+    }
     if let Some(failure) = first {
         document["error"] = error(failure);
     }
@@ -91,6 +94,10 @@ pub(crate) fn built(built: &Built) -> Value {
             "zipped_bytes": package.zipped_bytes,
         })
     });
+    let extras = built
+        .extras
+        .iter()
+        .map(|file| json!({ "path": file.path, "sha256": file.sha256, "unzipped_bytes": file.unzipped_bytes }));
     let timings = built.timings;
     json!({
         "path": built.output,
@@ -102,6 +109,8 @@ pub(crate) fn built(built: &Built) -> Value {
         "needs_s3": built.zipped_bytes > DIRECT_UPLOAD_BYTES,
         "files": built.files,
         "packages": packages.collect::<Vec<_>>(),
+        "extra_files": extras.collect::<Vec<_>>(),
+        "environment": built.environment,
         "notes": notes(&built.notes),
         "lock": lock_use(built.lock),
         "check": built.report.as_ref().map(|report| self::report(report, None)),
@@ -114,6 +123,18 @@ pub(crate) fn built(built: &Built) -> Value {
             "pack": timings.pack.as_secs_f64(),
         },
     })
+}
+
+/// What the configuration says of a function, beside what was built of it.
+pub(crate) fn function(built: &mut Value, function: &FunctionSpec) {
+    let layers = function.layers.iter().map(|layer| match layer {
+        LayerRef::Named(name) => name.clone(),
+        LayerRef::Path(path) => path.display().to_string(),
+    });
+    built["handler"] = json!(function.handler);
+    built["layers"] = layers.collect();
+    built["timeout"] = json!(function.timeout);
+    built["memory"] = json!(function.memory);
 }
 
 /// What an audit found.
@@ -258,6 +279,7 @@ pub(crate) fn notes(notes: &[Note]) -> Vec<Value> {
 
 const fn lock_use(lock: LockUse) -> &'static str {
     match lock {
+        LockUse::None => "none",
         LockUse::Resolved => "resolved",
         LockUse::Stale => "stale",
         LockUse::Locked => "locked",
@@ -330,10 +352,10 @@ mod tests {
             details: None,
         };
         let rows = [
-            Row { layer: "a".to_owned(), target: sample.target, result: Ok(built(&sample)) },
-            Row { layer: "b".to_owned(), target: sample.target, result: Err(failure) },
+            Row { name: "a".to_owned(), target: sample.target, result: Ok(built(&sample)) },
+            Row { name: "b".to_owned(), target: sample.target, result: Err(failure) },
         ];
-        insta::assert_snapshot!(matrix("build", &rows, &["odd".to_owned()]), @r#"
+        insta::assert_snapshot!(matrix("build", &rows, &[], &["odd".to_owned()]), @r#"
             {
               "command": "build",
               "error": {
@@ -352,6 +374,8 @@ mod tests {
                   "architecture": "x86_64",
                   "check": null,
                   "code_sha256": "SnD+mqZDbgLC3qNA+9HjUuTvLYzmylKtJdS5VHH8i/I=",
+                  "environment": {},
+                  "extra_files": [],
                   "files": 2648,
                   "limits": {
                     "direct_upload_bytes": 52428800,

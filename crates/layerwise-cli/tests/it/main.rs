@@ -9,6 +9,7 @@ mod cli;
 mod compile;
 mod crash;
 mod fetch;
+mod function;
 mod lock;
 mod publish;
 mod real_failures;

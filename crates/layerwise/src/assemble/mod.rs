@@ -8,7 +8,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::error::{Explain, Kind};
 use crate::model::tree::InvalidLayerPath;
-use crate::model::{Content, Entry, LayerPath, PackageName, Target, Tree, WheelName};
+use crate::model::{Content, Entry, FoundFile, LayerPath, PackageName, Target, Tree, WheelName};
 use crate::wheel::WheelIndex;
 
 mod script;
@@ -21,6 +21,8 @@ pub enum Layout {
     Python,
     /// `python/lib/python3.X/site-packages`: only that minor version finds it, before `python/`.
     SitePackages,
+    /// The root: of a function's own zip, which is unpacked at `/var/task`.
+    Root,
 }
 
 /// How to assemble.
@@ -134,7 +136,10 @@ impl Explain for AssembleError {
 
 /// Where things go for one target and layout. All paths are relative to the artifact.
 struct Places {
-    /// Where packages stand, with a slash at the end.
+    /// What `bin`, `include` and `.data/data` stand in, with a slash at the end or empty: the directory that pip's
+    /// `--target` (flat) or `--prefix` (site-packages) would be given.
+    prefix: &'static str,
+    /// Where packages stand, with a slash at the end or empty.
     root: String,
     /// From the root to the prefix that `bin` stands in, for RECORD.
     up: String,
@@ -143,26 +148,26 @@ struct Places {
     interpreter: String,
 }
 
-/// What `bin`, `include` and `.data/data` stand in: for both layouts the directory that pip's `--target` (flat) or
-/// `--prefix` (site-packages) would be given.
-const PREFIX: &str = "python/";
-
 /// Files of dist-info that we write ourselves, or that would no longer be true.
 const REPLACED: [&str; 6] = ["RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json"];
 
-/// Places every file of `wheels`. The order of the wheels does not matter for the bytes of the tree.
+/// Places every file of `wheels`, and `files` where they say. The order of the wheels does not matter for the bytes of
+/// the tree.
 pub fn assemble(
     wheels: &[(&WheelName, &WheelIndex)],
+    files: &[FoundFile],
     target: Target,
     options: &Options,
 ) -> Result<Assembled, AssembleError> {
     let minor = target.runtime.minor;
-    let inside = match options.layout {
-        Layout::Python => String::new(),
-        Layout::SitePackages => format!("lib/python3.{minor}/site-packages/"),
+    let (prefix, inside) = match options.layout {
+        Layout::Python => ("python/", String::new()),
+        Layout::SitePackages => ("python/", format!("lib/python3.{minor}/site-packages/")),
+        Layout::Root => ("", String::new()),
     };
     let places = Places {
-        root: format!("{PREFIX}{inside}"),
+        prefix,
+        root: format!("{prefix}{inside}"),
         up: "../".repeat(inside.matches('/').count()),
         from_bin: format!("../{inside}").trim_end_matches('/').to_owned(),
         // Where the managed runtime and AWS's images have it. `/usr/bin/env python3` would find the same program as
@@ -171,6 +176,7 @@ pub fn assemble(
     };
     let mut excludes = Excludes::new(&options.excludes)?;
     let mut placing = Placing { wheels, places: &places, tree: Tree::default(), owned: vec![Vec::new(); wheels.len()] };
+    placing.place_files(files)?;
 
     let mut by_name: BTreeMap<&PackageName, usize> = BTreeMap::new();
     for (owner, (name, _)) in wheels.iter().enumerate() {
@@ -221,8 +227,8 @@ impl Placing<'_> {
                 None => format!("{}{}", self.places.root, about.name),
                 Some(rest) => match rest.split_once('/') {
                     Some(("purelib" | "platlib", rest)) => format!("{}{rest}", self.places.root),
-                    Some(("data", rest)) => format!("{PREFIX}{rest}"),
-                    Some(("headers", rest)) => format!("{PREFIX}include/{}/{rest}", name.name),
+                    Some(("data", rest)) => format!("{}{rest}", self.places.prefix),
+                    Some(("headers", rest)) => format!("{}include/{}/{rest}", self.places.prefix, name.name),
                     Some(("scripts", rest)) if script::is_wrapper(rest, &scripts) => continue,
                     Some(("scripts", rest)) => {
                         executable = true;
@@ -230,7 +236,7 @@ impl Placing<'_> {
                         if let Some(rewritten) = text.and_then(|text| script::rewrite(text, &self.places.interpreter)) {
                             content = Content::Generated(rewritten);
                         }
-                        format!("{PREFIX}bin/{rest}")
+                        format!("{}bin/{rest}", self.places.prefix)
                     }
                     _ => {
                         let (wheel, path) = (name.text.clone(), about.name.escape_debug().to_string());
@@ -242,11 +248,37 @@ impl Placing<'_> {
         }
         for (file, text) in scripts {
             let content = Content::Generated(text.into_bytes());
-            self.put(format!("{PREFIX}bin/{file}"), Entry { owner, content, executable: true }, excludes)?;
+            let path = format!("{}bin/{file}", self.places.prefix);
+            self.put(path, Entry { owner, content, executable: true }, excludes)?;
         }
         let installer = Content::Generated(b"layerwise\n".to_vec());
         let path = format!("{}{dist_info}/INSTALLER", self.places.root);
         self.put(path, Entry { owner, content: installer, executable: false }, excludes)
+    }
+
+    /// What no wheel brings goes where it is wanted, and gives way to nothing.
+    fn place_files(&mut self, files: &[FoundFile]) -> Result<(), AssembleError> {
+        let owner = self.wheels.len();
+        for (at, file) in files.iter().enumerate() {
+            let content = Content::File { file: at, sha256: file.sha256, size: file.size };
+            let there = self.tree.insert(file.to.clone(), Entry { owner, content, executable: file.executable });
+            if there.is_some_and(|there| there.sha256() != file.sha256) {
+                return Err(AssembleError::Conflict {
+                    relative: self.relative(file.to.as_str()).to_owned(),
+                    path: file.to.to_string(),
+                    first: self.label(owner),
+                    second: self.label(owner),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What messages call a wheel, or the files that no wheel brings.
+    fn label(&self, owner: usize) -> String {
+        self.wheels
+            .get(owner)
+            .map_or_else(|| "the files of the configuration".to_owned(), |(name, _)| name.text.clone())
     }
 
     fn put(&mut self, path: String, entry: Entry, excludes: &mut Excludes) -> Result<(), AssembleError> {
@@ -254,8 +286,7 @@ impl Placing<'_> {
             return Ok(());
         }
         let owner = entry.owner;
-        let wheel = |owner: usize| self.wheels[owner].0.text.clone();
-        let path = LayerPath::new(path).map_err(|source| AssembleError::Path { wheel: wheel(owner), source })?;
+        let path = LayerPath::new(path).map_err(|source| AssembleError::Path { wheel: self.label(owner), source })?;
         self.owned[owner].push(path.clone());
         let Some(there) = self.tree.get(&path) else {
             self.tree.insert(path, entry);
@@ -278,8 +309,8 @@ impl Placing<'_> {
             _ => Err(AssembleError::Conflict {
                 relative: self.relative(path.as_str()).to_owned(),
                 path: path.to_string(),
-                first: wheel(there.owner),
-                second: wheel(owner),
+                first: self.label(there.owner),
+                second: self.label(owner),
             }),
         }
     }
@@ -298,7 +329,7 @@ impl Placing<'_> {
 
     /// The path as the user writes it in `--exclude`: from the packages' root, or from the prefix.
     fn relative<'p>(&self, path: &'p str) -> &'p str {
-        path.strip_prefix(&self.places.root).or_else(|| path.strip_prefix(PREFIX)).unwrap_or(path)
+        path.strip_prefix(&self.places.root).or_else(|| path.strip_prefix(self.places.prefix)).unwrap_or(path)
     }
 
     fn check_directories(&self) -> Result<(), AssembleError> {
@@ -316,8 +347,7 @@ impl Placing<'_> {
         }
         for (path, entry) in self.tree.iter() {
             if let Some(other) = directories.get(path.as_str()) {
-                let wheel = |owner: usize| self.wheels[owner].0.text.clone();
-                let (first, second) = (wheel(entry.owner), wheel(*other));
+                let (first, second) = (self.label(entry.owner), self.label(*other));
                 return Err(AssembleError::FileAndDirectory { path: path.to_string(), first, second });
             }
         }
@@ -335,7 +365,7 @@ impl Placing<'_> {
             let text = path.as_str();
             let relative = match text.strip_prefix(&self.places.root) {
                 Some(inside) => inside.to_owned(),
-                None => format!("{}{}", self.places.up, text.strip_prefix(PREFIX).unwrap_or(text)),
+                None => format!("{}{}", self.places.up, text.strip_prefix(self.places.prefix).unwrap_or(text)),
             };
             lines.push(format!("{},sha256={},{}\n", csv(&relative), entry.sha256().record_base64(), entry.size()));
         }
@@ -439,7 +469,7 @@ mod tests {
         let indexed: Vec<_> = wheels.iter().map(read).collect();
         let named: Vec<_> = indexed.iter().map(|(name, index)| (name, index)).collect();
         let target = Target::new("python3.12", "x86_64", "2026-11-24").unwrap();
-        assemble(&named, target, options).map(|assembled| (assembled, indexed))
+        assemble(&named, &[], target, options).map(|assembled| (assembled, indexed))
     }
 
     /// The paths without those of dist-info, `*` after executables; or the error.
@@ -468,7 +498,7 @@ mod tests {
         let (assembled, _) = assembled(wheels, &Options::default()).unwrap();
         match &assembled.tree.get(&LayerPath::new(path).unwrap()).unwrap().content {
             Content::Generated(bytes) => String::from_utf8(bytes.clone()).unwrap(),
-            Content::Member { .. } => "(a member)".to_owned(),
+            Content::Member { .. } | Content::File { .. } => "(a member)".to_owned(),
         }
     }
 
@@ -547,21 +577,22 @@ mod tests {
 
     #[test]
     fn record_and_installer() {
-        for layout in [Layout::Python, Layout::SitePackages] {
+        for layout in [Layout::Python, Layout::SitePackages, Layout::Root] {
             let options = Options { layout, excludes: vec!["a/run".to_owned()] };
             let wheel = everything()
                 .file("a/b,\"c.py", "x")
                 .dist_info_file("direct_url.json", "{}")
                 .dist_info_file("INSTALLER", "pip\n");
             let (assembled, _) = assembled(&[wheel], &options).unwrap();
-            let (root, up) = match layout {
-                Layout::Python => ("python/", ""),
-                Layout::SitePackages => ("python/lib/python3.12/site-packages/", "../../../"),
+            let (prefix, root, up) = match layout {
+                Layout::Python => ("python/", "python/", ""),
+                Layout::SitePackages => ("python/", "python/lib/python3.12/site-packages/", "../../../"),
+                Layout::Root => ("", "", ""),
             };
             let at = |path: &str| assembled.tree.get(&LayerPath::new(format!("{root}a-1.0.dist-info/{path}")).unwrap());
             let generated = |path: &str| match &at(path).unwrap().content {
                 Content::Generated(bytes) => String::from_utf8(bytes.clone()).unwrap(),
-                Content::Member { .. } => panic!("{path} is a member"),
+                Content::Member { .. } | Content::File { .. } => panic!("{path} is not generated"),
             };
             assert_eq!(generated("INSTALLER"), "layerwise\n");
             assert!(at("direct_url.json").is_none());
@@ -572,7 +603,7 @@ mod tests {
                     let path = path.as_str();
                     let relative = match path.strip_prefix(root) {
                         Some(inside) => inside.to_owned(),
-                        None => format!("{up}{}", path.strip_prefix("python/").unwrap()),
+                        None => format!("{up}{}", path.strip_prefix(prefix).unwrap()),
                     };
                     let hash = format!("sha256={},{}", entry.sha256().record_base64(), entry.size());
                     match relative.as_str() {
@@ -586,6 +617,46 @@ mod tests {
             assert!(record.lines().is_sorted() && record.ends_with('\n'));
             assert_eq!(record.lines().map(str::to_owned).collect::<BTreeSet<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn files_that_no_wheel_brings() {
+        let found = |to: &str, text: &str| FoundFile {
+            to: LayerPath::new(to).unwrap(),
+            path: "/unused".into(),
+            sha256: Sha256::of(text.as_bytes()),
+            size: text.len() as u64,
+            executable: false,
+        };
+        let built = a().file("a.py", "x").build();
+        let name: WheelName = built.filename.parse().unwrap();
+        let index = crate::wheel::index(&mut Cursor::new(&built.bytes), &name).unwrap();
+        let target = Target::new("python3.12", "x86_64", "2026-11-24").unwrap();
+        let check = |files: &[FoundFile], expected: &str| {
+            let shown = match assemble(&[(&name, &index)], files, target, &Options::default()) {
+                Ok(assembled) => {
+                    let outside = |path: &&LayerPath| !path.as_str().contains(".dist-info/");
+                    let paths = assembled.tree.iter().map(|(path, _)| path).filter(outside);
+                    paths.map(LayerPath::as_str).collect::<Vec<_>>().join(" ")
+                }
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(shown, expected);
+        };
+        check(&[found("data/b", "b")], "data/b python/a.py");
+        check(&[found("python/a.py", "x")], "python/a.py");
+        check(
+            &[found("python/a.py", "y")],
+            "`the files of the configuration` and `a-1.0-py3-none-any.whl` both bring `python/a.py`, with different bytes",
+        );
+        check(
+            &[found("b", "1"), found("b", "2")],
+            "`the files of the configuration` and `the files of the configuration` both bring `b`, with different bytes",
+        );
+        check(
+            &[found("python/a.py/b", "1")],
+            "`a-1.0-py3-none-any.whl` brings the file `python/a.py`, which in `the files of the configuration` is a directory",
+        );
     }
 
     #[test]

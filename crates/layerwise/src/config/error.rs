@@ -30,6 +30,27 @@ pub enum ConfigError {
         /// The layers there are.
         known: Vec<String>,
     },
+    /// A function was asked for that is not there.
+    #[error("there is no function `{name}`")]
+    NoSuchFunction {
+        /// What was asked for.
+        name: String,
+        /// The functions there are.
+        known: Vec<String>,
+    },
+    /// No runtime, or several.
+    #[error("no runtime is named for the function `{0}`")]
+    FunctionRuntime(String),
+    /// A function's layer is not made for the function's target.
+    #[error("the function `{function}` is for {target}, but its layer `{layer}` is not built for that")]
+    LayerTarget {
+        /// The function.
+        function: String,
+        /// Its target.
+        target: String,
+        /// The layer.
+        layer: String,
+    },
     /// No runtime anywhere.
     #[error("no runtime is named for the layer `{layer}`")]
     NoRuntime {
@@ -86,6 +107,17 @@ impl Explain for ConfigError {
                 None if known.is_empty() => vec!["name layers with `[layer.NAME]` in layerwise.toml".to_owned()],
                 None => vec![format!("the layers are {}", known.join(", "))],
             },
+            Self::NoSuchFunction { name, known } => match super::nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => vec![format!("did you mean `{near}`?")],
+                None if known.is_empty() => vec!["name functions with `[function.NAME]` in layerwise.toml".to_owned()],
+                None => vec![format!("the functions are {}", known.join(", "))],
+            },
+            Self::FunctionRuntime(name) => {
+                vec![format!("write `runtime` into `[function.{name}]`: its layers are for none, or for several")]
+            }
+            Self::LayerTarget { layer, .. } => {
+                vec![format!("add the runtime and architecture to `[layer.{layer}]`, or change the function's")]
+            }
             Self::NoRuntime { current, .. } => vec![
                 format!("pass `--runtime` with one of {}", current.join(", ")),
                 format!(

@@ -78,6 +78,16 @@ pub struct FunctionSpec {
     pub output: OutputTemplate,
 }
 
+impl FunctionSpec {
+    /// The layers of the configuration that it uses.
+    pub fn layer_names(&self) -> impl Iterator<Item = String> {
+        self.layers.iter().filter_map(|layer| match layer {
+            LayerRef::Named(name) => Some(name.clone()),
+            LayerRef::Path(_) => None,
+        })
+    }
+}
+
 /// A layer that a function uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LayerRef {
@@ -148,6 +158,7 @@ impl Reader<'_> {
             let what = format!("the handler `{}` has no dot", table.handler.get_ref().escape_debug());
             return Err(self.source.error(&table.handler.span(), what).with_hint("write it as `file.function`"));
         }
+        let packaged = matches!(table.dependencies, DependenciesName::Package);
         let mut used = Vec::new();
         let mut environment = BTreeMap::new();
         let mut runtimes = BTreeSet::new();
@@ -159,6 +170,9 @@ impl Reader<'_> {
                 runtimes.extend(known.runtimes.iter().map(|runtime| runtime.name.as_str()));
                 architectures.extend(known.architectures.iter().copied());
                 used.push(LayerRef::Named(text.clone()));
+            } else if packaged && text.contains(['/', '\\', '.']) {
+                let what = "a function with its dependencies in its own zip can have layers of this configuration only";
+                return Err(self.source.error(&layer.span(), what));
             } else if text.contains(['/', '\\', '.']) {
                 used.push(LayerRef::Path(self.dir.join(text)));
             } else {

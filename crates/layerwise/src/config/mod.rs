@@ -321,6 +321,19 @@ impl Config {
         }
     }
 
+    /// The functions with these names, in the configuration's order; all of them when `names` is empty.
+    pub fn select_functions(&self, names: &[String]) -> Result<Vec<FunctionSpec>, ConfigError> {
+        for name in names {
+            if !self.functions.iter().any(|function| function.name.as_str() == name) {
+                let known = self.functions.iter().map(|function| function.name.to_string()).collect();
+                return Err(ConfigError::NoSuchFunction { name: name.clone(), known });
+            }
+        }
+        let wanted =
+            |function: &&FunctionSpec| names.is_empty() || names.iter().any(|name| name == function.name.as_str());
+        Ok(self.functions.iter().filter(wanted).cloned().collect())
+    }
+
     /// The layers with these names, in the configuration's order; all of them when `names` is empty.
     pub fn select(&self, names: &[String]) -> Result<Vec<LayerSpec>, ConfigError> {
         let known = || self.layers.iter().map(|layer| layer.name.to_string()).collect();

@@ -20,6 +20,8 @@ pub enum Bucket {
     Wheels,
     /// Source distributions as they came, by their sha256.
     Sdists,
+    /// Files that no package brings, by their sha256; unpacked archives, each a directory that is whole or not there.
+    Files,
     /// What the files of a wheel are, for the audit, by the wheel's sha256.
     Facts,
     /// `METADATA` of wheels that were only looked at, by the wheel's sha256.
@@ -44,9 +46,10 @@ pub enum Bucket {
 
 impl Bucket {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Wheels,
         Self::Sdists,
+        Self::Files,
         Self::Facts,
         Self::Metadata,
         Self::Pages,
@@ -64,6 +67,7 @@ impl Bucket {
         match self {
             Self::Wheels => "wheels-v1",
             Self::Sdists => "sdists-v1",
+            Self::Files => "files-v1",
             Self::Facts => "facts-v1",
             Self::Metadata => "metadata-v1",
             Self::Pages => "pages-v1",
@@ -330,7 +334,7 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
 }
 
 /// The file in a directory of the cache that says it is whole; its time says when it was last used.
-const WHOLE: &str = ".whole";
+pub(crate) const WHOLE: &str = ".whole";
 
 /// How long a temporary file may be untouched before it is taken for a killed process's.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);

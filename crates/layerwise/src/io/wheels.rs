@@ -242,11 +242,21 @@ impl Io {
 
     /// A source distribution from the cache, else from the network or this machine: where it is, and its digest.
     pub async fn sdist(&self, wanted: WantedSdist<'_>) -> Result<(PathBuf, Sha256), WheelsError> {
+        self.kept(Bucket::Sdists, wanted).await
+    }
+
+    /// A file that no package brings, from the cache, else from the network or this machine.
+    pub async fn extra_file(&self, wanted: WantedSdist<'_>) -> Result<(PathBuf, Sha256), WheelsError> {
+        self.kept(Bucket::Files, wanted).await
+    }
+
+    /// A file as it came, from a part of the cache, else from the network or this machine.
+    async fn kept(&self, bucket: Bucket, wanted: WantedSdist<'_>) -> Result<(PathBuf, Sha256), WheelsError> {
         let WantedSdist { file, url, sha256, size } = wanted;
         let key = sha256.map_or_else(|| url.to_string(), |sha256| sha256.to_string());
         let lock = self.in_flight.of(&key);
         let _alone = lock.lock().await;
-        let cached = |sha256: Sha256| self.cache.path(Bucket::Sdists, &sha256.to_string());
+        let cached = |sha256: Sha256| self.cache.path(bucket, &sha256.to_string());
         if let Some(sha256) = sha256 {
             let path = cached(sha256);
             if path.is_file() {
@@ -256,13 +266,13 @@ impl Io {
                 if found == sha256 {
                     return Ok((path, sha256));
                 }
-                self.cache.remove(Bucket::Sdists, &sha256.to_string())?;
+                self.cache.remove(bucket, &sha256.to_string())?;
             }
         }
         let (aside, found) = match url.to_file_path() {
             Ok(path) if url.scheme() == "file" => {
                 let local = |source| WheelsError::Local { path: path.clone(), source };
-                let mut aside = self.cache.aside(Bucket::Sdists)?;
+                let mut aside = self.cache.aside(bucket)?;
                 io::copy(&mut fs::File::open(&path).map_err(local)?, &mut aside).map_err(local)?;
                 let found = sha256_of_file(aside.path()).map_err(local)?;
                 if let Some(expected) = sha256.filter(|expected| *expected != found) {
@@ -271,9 +281,9 @@ impl Io {
                 }
                 (aside, found)
             }
-            _ => self.download(&Download { bucket: Bucket::Sdists, file, url, sha256, size }).await?,
+            _ => self.download(&Download { bucket, file, url, sha256, size }).await?,
         };
-        self.cache.place(aside, Bucket::Sdists, &found.to_string())?;
+        self.cache.place(aside, bucket, &found.to_string())?;
         Ok((cached(found), found))
     }
 

@@ -7,6 +7,21 @@ use url::Url;
 
 use super::{LayerPath, PackageName, Sha256};
 
+/// A file on this machine that goes into an artifact as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundFile {
+    /// Where it goes, relative to the artifact.
+    pub to: LayerPath,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Of its bytes.
+    pub sha256: Sha256,
+    /// Bytes.
+    pub size: u64,
+    /// Mode 0755 instead of 0644.
+    pub executable: bool,
+}
+
 /// A file to put into a layer, or an archive of files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtraFile {

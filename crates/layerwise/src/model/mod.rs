@@ -14,7 +14,7 @@ pub mod tree;
 
 pub use compile::CompilePolicy;
 pub use digest::Sha256;
-pub use extra::{ExtraFile, Origin};
+pub use extra::{ExtraFile, FoundFile, Origin};
 pub use lock::{Lock, Note, Pin, SourcePin, WheelSource};
 pub use name::PackageName;
 pub use tag::WheelName;

@@ -52,12 +52,22 @@ pub enum Content {
         /// Unpacked size in bytes.
         size: u64,
     },
+    /// A file that no wheel brings.
+    File {
+        /// Its place in the list of files the tree was assembled from.
+        file: usize,
+        /// Of its bytes.
+        sha256: Sha256,
+        /// Bytes.
+        size: u64,
+    },
 }
 
 /// One file. No time, no owner: nothing that could differ between two machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The wheel it belongs to: its place in the list of wheels the tree was assembled from.
+    /// The wheel it belongs to: its place in the list of wheels the tree was assembled from. What no wheel brings has
+    /// the number behind the last one.
     pub owner: usize,
     /// Its bytes.
     pub content: Content,
@@ -70,7 +80,7 @@ impl Entry {
     pub fn sha256(&self) -> Sha256 {
         match &self.content {
             Content::Generated(bytes) => Sha256::of(bytes),
-            Content::Member { sha256, .. } => *sha256,
+            Content::Member { sha256, .. } | Content::File { sha256, .. } => *sha256,
         }
     }
 
@@ -78,7 +88,7 @@ impl Entry {
     pub fn size(&self) -> u64 {
         match &self.content {
             Content::Generated(bytes) => bytes.len() as u64,
-            Content::Member { size, .. } => *size,
+            Content::Member { size, .. } | Content::File { size, .. } => *size,
         }
     }
 }

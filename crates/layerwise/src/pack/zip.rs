@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Explain, Kind};
-use crate::model::{Content, Entry, LayerPath, Sha256, Tree, WheelName};
+use crate::model::{Content, Entry, FoundFile, LayerPath, Sha256, Tree, WheelName};
 use crate::wheel::{Method, WheelIndex};
 
 /// A wheel to copy from.
@@ -43,7 +43,7 @@ pub struct Packed {
     pub sha256: Sha256,
     /// The zip's size in bytes.
     pub zipped_bytes: u64,
-    /// The share of each wheel, in bytes, headers included.
+    /// The share of each wheel, and behind them of what no wheel brings, in bytes, headers included.
     pub zipped_by_owner: Vec<u64>,
 }
 
@@ -76,6 +76,18 @@ pub enum PackError {
         #[source]
         source: io::Error,
     },
+    /// A file that goes in as it is cannot be read.
+    #[error("failed to read `{}`", path.display())]
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that goes in as it is changed while it was packed.
+    #[error("`{}` has changed while it was packed", .0.display())]
+    Changed(PathBuf),
     /// A file or the archive beyond what a zip without ZIP64 sizes holds.
     #[error("`{path}` would need a zip of 4 GiB or more")]
     TooLarge {
@@ -88,7 +100,8 @@ impl Explain for PackError {
     fn kind(&self) -> Kind {
         match self {
             Self::Write { .. } | Self::Read { .. } => Kind::System,
-            Self::CorruptWheel { .. } => Kind::Integrity,
+            Self::File { .. } => Kind::Input,
+            Self::CorruptWheel { .. } | Self::Changed(_) => Kind::Integrity,
             Self::TooLarge { .. } => Kind::Limit,
         }
     }
@@ -100,7 +113,8 @@ impl Explain for PackError {
             }
             Self::Write { .. } => vec!["name another place with `--output`".to_owned()],
             Self::CorruptWheel { .. } => vec!["run `layerwise cache clean`; is the disk failing?".to_owned()],
-            Self::Read { .. } | Self::TooLarge { .. } => Vec::new(),
+            Self::Changed(_) => vec!["build again".to_owned()],
+            Self::Read { .. } | Self::File { .. } | Self::TooLarge { .. } => Vec::new(),
         }
     }
 }
@@ -138,6 +152,7 @@ impl Unplaced {
 pub fn zip(
     tree: &Tree,
     wheels: &[WheelFile<'_>],
+    found: &[FoundFile],
     deflated: &dyn DeflatedCache,
     output: &Path,
 ) -> Result<Unplaced, PackError> {
@@ -167,10 +182,10 @@ pub fn zip(
             recycled,
             offset: 0,
             directory: Vec::with_capacity(tree.len() * 128),
-            by_owner: vec![0; wheels.len()],
+            by_owner: vec![0; wheels.len() + 1],
             output,
         };
-        let mut sources = Sources { wheels, files: wheels.iter().map(|_| None).collect(), open: 0 };
+        let mut sources = Sources { wheels, found, files: wheels.iter().map(|_| None).collect(), open: 0 };
         for (path, entry) in tree.iter() {
             writer.member(path, entry, &mut sources, deflated)?;
         }
@@ -271,20 +286,38 @@ impl Writer<'_> {
                 self.local_header(&header)?;
                 self.copy(entry.owner, *member, sources)?;
             }
-            Content::Generated(plain) => {
-                let packed = deflate(plain, deflated);
-                let (method, bytes) = if packed.len() < plain.len() { (8, &packed) } else { (0, plain) };
-                header.method = method;
-                header.crc32 = crc32fast::hash(plain);
-                header.compressed = narrow(bytes.len() as u64)?;
-                self.local_header(&header)?;
-                self.bytes(bytes)?;
+            Content::Generated(plain) => self.plain(plain, None, &mut header, deflated)?,
+            Content::File { file, sha256, .. } => {
+                let path = &sources.found[*file].path;
+                let plain = fs::read(path).map_err(|source| PackError::File { path: path.clone(), source })?;
+                if Sha256::of(&plain) != *sha256 {
+                    return Err(PackError::Changed(path.clone()));
+                }
+                self.plain(&plain, Some(*sha256), &mut header, deflated)?;
             }
         }
         let before = self.directory.len();
         self.directory_entry(&header);
         self.by_owner[entry.owner] += self.offset - start + (self.directory.len() - before) as u64;
         Ok(())
+    }
+
+    /// Compresses a file's bytes and writes them behind their header.
+    fn plain(
+        &mut self,
+        plain: &[u8],
+        sha256: Option<Sha256>,
+        header: &mut Header<'_>,
+        deflated: &dyn DeflatedCache,
+    ) -> Result<(), PackError> {
+        let packed = deflate(plain, sha256, deflated);
+        let (method, bytes) = if packed.len() < plain.len() { (8, packed.as_slice()) } else { (0, plain) };
+        header.method = method;
+        header.crc32 = crc32fast::hash(plain);
+        let narrow = u32::try_from(bytes.len()).ok().filter(|length| *length < u32::MAX);
+        header.compressed = narrow.ok_or_else(|| PackError::TooLarge { path: header.name.to_owned() })?;
+        self.local_header(header)?;
+        self.bytes(bytes)
     }
 
     fn local_header(&mut self, header: &Header<'_>) -> Result<(), PackError> {
@@ -420,13 +453,13 @@ impl Header<'_> {
 
 /// Compressed by miniz_oxide, whose output depends on its input alone. (zlib-ng and its kin choose by the
 /// processor's features, so their output may differ from machine to machine.)
-fn deflate(plain: &[u8], cache: &dyn DeflatedCache) -> Vec<u8> {
+fn deflate(plain: &[u8], sha256: Option<Sha256>, cache: &dyn DeflatedCache) -> Vec<u8> {
     const WORTH_CACHING: usize = 4096;
     const LEVEL: u8 = 6;
     if plain.len() < WORTH_CACHING {
         return miniz_oxide::deflate::compress_to_vec(plain, LEVEL);
     }
-    let key = Sha256::of(plain);
+    let key = sha256.unwrap_or_else(|| Sha256::of(plain));
     cache.get(key).unwrap_or_else(|| {
         let packed = miniz_oxide::deflate::compress_to_vec(plain, LEVEL);
         cache.put(key, &packed);
@@ -434,9 +467,10 @@ fn deflate(plain: &[u8], cache: &dyn DeflatedCache) -> Vec<u8> {
     })
 }
 
-/// The wheels' files, opened when needed.
+/// What is copied from: the wheels' files, opened when needed, and files that go in as they are.
 struct Sources<'a> {
     wheels: &'a [WheelFile<'a>],
+    found: &'a [FoundFile],
     files: Vec<Option<fs::File>>,
     open: usize,
 }
@@ -559,13 +593,13 @@ mod tests {
     #[test]
     fn the_same_tree_gives_the_same_bytes_and_they_are_read_back() {
         let (kept, tree) = sample();
-        let packed = zip(&tree, &[kept.file()], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap();
+        let packed = zip(&tree, &[kept.file()], &[], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap();
         let bytes = fs::read(kept.output()).unwrap();
         assert_eq!(packed.sha256, Sha256::of(&bytes));
         assert_eq!(packed.zipped_bytes, bytes.len() as u64);
         assert_eq!(packed.zipped_by_owner.iter().sum::<u64>(), bytes.len() as u64 - 22);
         let other = kept.dir.path().join("other.zip");
-        zip(&tree, &[kept.file()], &Forgets, &other).and_then(Unplaced::place).unwrap();
+        zip(&tree, &[kept.file()], &[], &Forgets, &other).and_then(Unplaced::place).unwrap();
         assert_eq!(fs::read(&other).unwrap(), bytes);
 
         let members = directory::read(&mut io::Cursor::new(&bytes)).unwrap();
@@ -599,7 +633,7 @@ mod tests {
     fn the_compressor_has_not_changed() {
         let plain: Vec<u8> =
             (0..5000u32).flat_map(|n| format!("line {} of {}\n", n * 7919 % 1000, n).into_bytes()).collect();
-        let packed = Sha256::of(&deflate(&plain, &Forgets)).to_string();
+        let packed = Sha256::of(&deflate(&plain, None, &Forgets)).to_string();
         assert_eq!(packed, "dff597cfae9e85244fa3ed369deaf5319b03fc5177460a67eb21981aee75caaf");
     }
 
@@ -611,7 +645,7 @@ mod tests {
             for n in 0..count {
                 tree.insert(path(&format!("python/{n}")), kept.entry("m"));
             }
-            zip(&tree, &[kept.file()], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap();
+            zip(&tree, &[kept.file()], &[], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap();
             let mut file = fs::File::open(kept.output()).unwrap();
             assert_eq!(directory::read(&mut file).unwrap().len(), count);
             let zip64 = fs::read(kept.output()).unwrap().windows(4).any(|window| window == b"PK\x06\x06");
@@ -640,7 +674,8 @@ mod tests {
         fs::write(kept.output(), "old").unwrap();
         let good = fs::read(&kept.path).unwrap();
         let check = |expected: &str| {
-            let error = zip(&tree, &[kept.file()], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap_err();
+            let error =
+                zip(&tree, &[kept.file()], &[], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap_err();
             assert_eq!(error.to_string(), expected);
             assert_eq!(fs::read(kept.output()).unwrap(), b"old");
             assert_eq!(fs::read_dir(kept.output().parent().unwrap()).unwrap().count(), 1);
@@ -658,13 +693,13 @@ mod tests {
         check("`a-1.0-py3-none-any.whl` in the cache is corrupt (at `a.py`)");
 
         let below_a_file = kept.output().join("x.zip");
-        let error = zip(&Tree::default(), &[], &Forgets, &below_a_file).and_then(Unplaced::place).unwrap_err();
+        let error = zip(&Tree::default(), &[], &[], &Forgets, &below_a_file).and_then(Unplaced::place).unwrap_err();
         assert_eq!(error.to_string(), format!("failed to write `{}`", below_a_file.display()));
         let huge =
             Entry { content: Content::Member { member: 0, sha256: Sha256::of(b""), size: 1 << 32 }, ..generated("") };
         let mut tree = Tree::default();
         tree.insert(path("python/huge"), huge);
-        let error = zip(&tree, &[kept.file()], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap_err();
+        let error = zip(&tree, &[kept.file()], &[], &Forgets, &kept.output()).and_then(Unplaced::place).unwrap_err();
         assert_eq!(error.to_string(), "`python/huge` would need a zip of 4 GiB or more");
     }
 

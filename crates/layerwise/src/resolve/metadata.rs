@@ -113,7 +113,7 @@ impl Explain for MetadataError {
     }
 }
 
-/// `METADATA` is at most this large, in bytes.
+/// `METADATA` is at most this large, in bytes, and so is a member that is read by itself.
 const LARGEST: u64 = 16 << 20;
 
 /// A wheel up to this size is read whole when the index does not offer its metadata: it is likely to be taken, and
@@ -147,8 +147,9 @@ pub async fn read(io: &Arc<Io>, wheel: &WheelName, file: &File) -> Result<Metada
             }
         }
         if let Some(size) = file.size.filter(|size| *size > SMALL_WHEEL)
-            && let Some(bytes) = by_ranges(io, wheel, file, size).await?
+            && let Some(bytes) = by_ranges(io, file, size, &is_metadata).await?
         {
+            io.detail(&format!("{wheel}: METADATA read by range requests"));
             return keep(io, sha256, &bytes);
         }
     }
@@ -236,9 +237,18 @@ fn local(io: &Io, wheel: &WheelName, file: &File) -> Result<Metadata, MetadataEr
     Ok(Metadata { text: adopted.index.metadata.as_str().into(), sha256 })
 }
 
-/// Reads the member `*.dist-info/METADATA` of a remote wheel by one to three range requests. `None` where the server
+fn is_metadata(name: &str) -> bool {
+    name.strip_suffix(".dist-info/METADATA").is_some_and(|stem| !stem.contains('/'))
+}
+
+/// Reads the first member that is `wanted` of a remote wheel by one to three range requests. `None` where the server
 /// does not do ranges, or the wheel is not as expected: then the whole wheel tells.
-async fn by_ranges(io: &Io, wheel: &WheelName, file: &File, size: u64) -> Result<Option<Vec<u8>>, MetadataError> {
+pub(super) async fn by_ranges(
+    io: &Io,
+    file: &File,
+    size: u64,
+    wanted: &(dyn Fn(&str) -> bool + Send + Sync),
+) -> Result<Option<Vec<u8>>, MetadataError> {
     let tail_start = size.saturating_sub(TAIL);
     let Some(mut tail) = range(io, file, tail_start, size).await? else { return Ok(None) };
     let Ok(Found::End(end)) = directory::find_end(&tail, tail_start) else { return Ok(None) };
@@ -254,8 +264,7 @@ async fn by_ranges(io: &Io, wheel: &WheelName, file: &File, size: u64) -> Result
     };
     let Some(bytes) = within(end.offset, end.offset.saturating_add(end.size)) else { return Ok(None) };
     let Ok(listed) = directory::parse(bytes, end.entries) else { return Ok(None) };
-    let is_metadata = |name: &str| name.strip_suffix(".dist-info/METADATA").is_some_and(|stem| !stem.contains('/'));
-    let Some(entry) = listed.iter().find(|entry| is_metadata(&entry.name)) else { return Ok(None) };
+    let Some(entry) = listed.iter().find(|entry| wanted(&entry.name)) else { return Ok(None) };
     // The local header's extra field is not in the directory: a little more than it usually is.
     let from = entry.header_offset;
     let header = 30 + entry.name.len() as u64 + 512;
@@ -270,7 +279,6 @@ async fn by_ranges(io: &Io, wheel: &WheelName, file: &File, size: u64) -> Result
             None => return Ok(None),
         },
     };
-    io.detail(&format!("{wheel}: METADATA read by range requests"));
     Ok(directory::unpack(entry, &member, LARGEST).ok())
 }
 

@@ -16,6 +16,7 @@ use crate::io::Io;
 use crate::model::tag::Tags;
 use crate::model::{CompilePolicy, Lock, Note, PackageName, Sha256, Target, WheelSource, specifier};
 
+pub mod member;
 pub mod metadata;
 pub mod page;
 pub mod pylock;
@@ -25,6 +26,7 @@ pub mod uv;
 pub mod view;
 pub mod why;
 
+pub use member::{MemberError, member};
 pub use metadata::{MetadataError, Prepare, PreparedSdist, Unprepared};
 pub use page::PageError;
 pub use pylock::{PylockError, write};

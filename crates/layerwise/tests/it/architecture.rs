@@ -19,6 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("artifact", &["audit", "error", "model", "wheel"]),
     ("io", &["audit", "error", "event", "input", "model", "wheel"]),
     ("fetch", &["error", "io", "model"]),
+    ("extra", &["audit", "error", "input", "io", "model", "resolve", "sdist"]),
+    ("function", &["error", "extra", "model"]),
     ("assemble", &["error", "model", "wheel"]),
     ("pack", &["error", "model", "wheel"]),
     ("prove", &["error", "model"]),
