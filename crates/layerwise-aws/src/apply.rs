@@ -188,16 +188,16 @@ impl Run<'_> {
                 Done::Kept { arn: arn.to_string() }
             }
             Step::Upload { bucket, key } => {
-                let reference = self.wanted.storage.as_ref().is_some_and(|storage| storage.reference);
                 let object = self.client.upload(bucket, key, self.artifact).await?;
-                if reference && object.version.is_none() {
-                    return Err(AwsError::BucketUnversioned { bucket: bucket.clone() });
-                }
                 self.object_version = object.version;
                 Done::Uploaded { bucket: bucket.clone(), key: key.clone(), reused: object.reused }
             }
             Step::Publish { from, reference } => {
                 let content = match from {
+                    // Only now: that the object is there has to be said.
+                    Some((bucket, _)) if *reference && self.object_version.is_none() => {
+                        return Err(AwsError::BucketUnversioned { bucket: bucket.clone() });
+                    }
                     Some((bucket, key)) => Content::S3 {
                         bucket: bucket.clone(),
                         key: key.clone(),

@@ -617,6 +617,10 @@ impl Client {
             }),
             // Who may write to a bucket need not be allowed to list it.
             (_, None | Some(AwsError::Denied { .. })) => Ok(()),
+            // The answer to HEAD has no words.
+            (_, Some(AwsError::NotFound { call, .. })) => {
+                Err(AwsError::NotFound { call, message: format!("there is no bucket `{bucket}`") })
+            }
             (_, Some(error)) => Err(error),
         }
     }

@@ -341,6 +341,9 @@ pub(crate) struct PublishArgs {
     /// Fail unless the committed lock is there and matches its inputs
     #[arg(long)]
     pub(crate) locked: bool,
+    /// Publish even what the check says would not work
+    #[arg(long)]
+    pub(crate) no_check: bool,
     /// Build, look at AWS, and print the steps; change nothing there
     #[arg(long)]
     pub(crate) dry_run: bool,

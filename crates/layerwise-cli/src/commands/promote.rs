@@ -24,6 +24,7 @@ pub(super) fn run(args: &PromoteArgs, context: &Context<'_>) -> Result<Code, Fai
         regions,
         profile: args.to_profile.clone().or_else(|| args.profile.clone()),
         receipt: args.receipt.as_deref(),
+        force: false,
         dry_run: args.dry_run,
         json: args.json,
     };

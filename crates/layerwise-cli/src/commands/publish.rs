@@ -1,6 +1,7 @@
 //! `layerwise publish`, and what it shares with `layerwise promote`: artifacts × regions, the receipt, and what is said
 //! of a part that failed.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -39,6 +40,7 @@ pub(super) struct Order<'a> {
     pub(super) regions: Vec<String>,
     pub(super) profile: Option<String>,
     pub(super) receipt: Option<&'a Path>,
+    pub(super) force: bool,
     pub(super) dry_run: bool,
     pub(super) json: bool,
 }
@@ -56,6 +58,7 @@ pub(super) fn run(args: &PublishArgs, context: &Context<'_>) -> Result<Code, Fai
         regions: spec.regions.clone(),
         profile: spec.profile.clone(),
         receipt: args.receipt.as_deref(),
+        force: args.force,
         dry_run: args.dry_run,
         json: args.input.json,
     };
@@ -170,7 +173,8 @@ async fn from_project(
     spec: &PublishSpec,
     context: &Context<'_>,
 ) -> Result<Vec<Publication>, Failure> {
-    let build_args = BuildArgs { input: args.input.clone(), locked: args.locked, ..BuildArgs::default() };
+    let build_args =
+        BuildArgs { input: args.input.clone(), locked: args.locked, no_check: args.no_check, ..BuildArgs::default() };
     let Prepared { jobs, io, .. } = build::prepare(&args.input, Some(&build_args), context)?;
     let policy = if args.locked { LockPolicy::Insist } else { LockPolicy::Use };
     let mut publications: Vec<Publication> = Vec::new();
@@ -232,7 +236,7 @@ async fn from_zip(args: &PublishArgs, spec: &PublishSpec, context: &Context<'_>)
     let name = name.map_err(|error| usage(error.to_string(), "pass another `--name`"))?;
     let wanted = wanted(args, spec, name, &targets, context)?;
     let checked = pipeline::check(&check, &targets, context.ui.events().as_ref()).await?;
-    if let Some(checked) = checked.iter().find(|checked| checked.report.has_errors()) {
+    if let Some(checked) = checked.iter().find(|checked| checked.report.has_errors() && !args.no_check) {
         let report = Box::new(checked.report.clone());
         return Err(build::failure(
             pipeline::Error::Findings { name: wanted.name.to_string(), report },
@@ -421,12 +425,15 @@ fn report(
         context.ui.failure(failure);
     }
     if !ok {
-        let undone = ended.iter().filter(|one| one.outcome.error.is_some() || !one.outcome.left.is_empty()).count();
+        let undone = |one: &&Ended| one.outcome.error.is_some() || !one.outcome.left.is_empty();
+        let undone: BTreeSet<&str> = ended.iter().filter(undone).map(|one| one.outcome.region.as_str()).collect();
+        let done = ended.iter().filter(|one| one.outcome.error.is_none() && one.outcome.left.is_empty()).count();
+        // What is forced would be published again: only where it is missing.
+        let only = order.force.then_some(undone);
         context.ui.note(&format!(
-            "{} of {} were done; this continues, and repeats nothing that is done:\n  {}",
-            ended.len() - undone,
+            "{done} of {} were done; once the cause is gone, this continues and repeats nothing:\n  {}",
             ended.len(),
-            command_line(context.environment)
+            command_line(context.environment, only.as_ref())
         ));
     }
     Ok(stopped.or_else(|| failures.first().map(Failure::code)).unwrap_or(Code::Success))
@@ -504,14 +511,24 @@ fn summary(publication: &Publication, outcome: &Outcome) -> String {
     text
 }
 
-/// The command line of this process, for a shell.
-fn command_line(environment: &Environment) -> String {
+/// The command line of this process, for a shell; if `only`, with these regions instead of its own.
+fn command_line(environment: &Environment, only: Option<&BTreeSet<&str>>) -> String {
+    let mut words: Vec<String> =
+        environment.arguments().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(only) = only {
+        let mut is_value = false;
+        words.retain(|word| {
+            let keep = !(std::mem::take(&mut is_value) || word == "--region" || word.starts_with("--region="));
+            is_value = word == "--region";
+            keep
+        });
+        words.extend(only.iter().flat_map(|region| ["--region".to_owned(), (*region).to_owned()]));
+    }
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
-    let words = environment.arguments().skip(1).map(|word| {
-        let word = word.to_string_lossy().into_owned();
+    let quoted = words.into_iter().map(|word| {
         if !word.is_empty() && word.chars().all(safe) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
     });
-    std::iter::once("layerwise".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+    std::iter::once("layerwise".to_owned()).chain(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Never half a receipt.

@@ -135,7 +135,23 @@ fn buckets_that_do_not_do() {
     let run = with("--region eu-west-1 --bucket zips --by-reference");
     assert!(run.stderr.contains("keeps no versions"), "{run}");
     assert!(run.stdout.contains("not done:  publish a version that refers to S3"), "{run}");
+    // What is there is said to be there.
+    assert!(run.stdout.contains("uploaded   s3://zips/"), "{run}");
     assert_eq!(aws.versions("us-east-1", "demo") + aws.versions(REGION, "demo"), 0);
+}
+
+/// What is forced is not published again where it is done.
+#[test]
+fn a_forced_part_that_failed() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.refuse(("POST", "/versions", "us-east-1"), (403, "AccessDeniedException", "not here"), 1);
+    let line = publish("1.0", "--region eu-west-1 --region=us-east-1 --force");
+    let cli = cli(&served, aws.url(), "").args(line);
+    let run = cli.run().failure(11);
+    let command = run.stderr.lines().last().unwrap().trim();
+    assert!(command.ends_with("--force --region us-east-1"), "{command}");
+    let _run = cli.args(words(command.strip_prefix("layerwise ").unwrap())).run().success();
+    assert_eq!((aws.versions(REGION, "demo"), aws.versions("us-east-1", "demo")), (1, 1));
 }
 
 #[test]
