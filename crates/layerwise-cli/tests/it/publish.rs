@@ -201,6 +201,19 @@ fn stopped_in_the_middle() {
     );
 }
 
+/// Parts that have been sent would be paid for until somebody removes them.
+#[cfg(unix)]
+#[test]
+fn stopped_while_uploading() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.silence(("PUT", "/zips/", ""));
+    let line = publish("1.0", "--region eu-west-1 --bucket zips --by-reference");
+    let sent = |method: &str| aws.requests().iter().any(|request| request.method == method);
+    let run = cli(&served, aws.url(), "").args(line).interrupted_when(|| sent("PUT")).failure(130);
+    assert!(run.stderr.contains("0 of 1 were done"), "{run}");
+    assert!(sent("DELETE"), "the upload is given up: {run}");
+}
+
 /// Slow without optimisation: with `LAYERWISE_SLOW_TESTS`.
 #[test]
 fn more_than_50_mb() {
