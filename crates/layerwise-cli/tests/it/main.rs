@@ -16,6 +16,7 @@ mod publish;
 mod real_failures;
 mod real_index;
 mod resolve;
+mod serve;
 
 use layerwise_testkit::{Cli, Index, Run, Served, Wheel, elf, wheel};
 use serde_json::Value;
