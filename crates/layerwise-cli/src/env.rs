@@ -44,6 +44,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("NETRC", "The netrc file, instead of `~/.netrc`."),
     ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc` and `qemu` are looked for."),
     ("RUSTC", "The Rust compiler for packages that are compiled, instead of the one on PATH."),
+    (
+        "TF_PLUGIN_MAGIC_COOKIE, PLUGIN_PROTOCOL_VERSIONS, PLUGIN_CLIENT_CERT, PLUGIN_UNIX_SOCKET_DIR",
+        "Set by Terraform for the provider that it starts.",
+    ),
     ("LAYERWISE_SHIM", "Set by layerwise itself for the compilers that builds call."),
     ("HOME, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS", "Where caches and configuration files are."),
     ("USERPROFILE, LOCALAPPDATA, APPDATA, ALLUSERSPROFILE, PATHEXT", "The same, on Windows."),
@@ -111,6 +115,26 @@ impl Environment {
             args.split_first().filter(|(first, _)| *first == sandbox::OUTER || *first == sandbox::INNER)?;
         let run = sandbox::run(stage.to_str()?, rest, self.program.as_deref()?);
         Some(run.map_or_else(|error| (125, Some(error.to_string())), |code| (code, None)))
+    }
+
+    /// Whether this program goes by the name of a Terraform provider.
+    pub(crate) fn is_terraform_provider(&self) -> bool {
+        let name = self.arguments.first().and_then(|argv0| Path::new(argv0).file_name());
+        name.is_some_and(|name| name.to_string_lossy().starts_with("terraform-provider-"))
+    }
+
+    /// This program's file.
+    pub(crate) fn program(&self) -> Option<&Path> {
+        self.program.as_deref()
+    }
+
+    /// Where Terraform looks for plugins of this user:
+    /// <https://developer.hashicorp.com/terraform/cli/config/config-file#implied-local-mirror-directories>.
+    pub(crate) fn terraform_plugins(&self) -> Option<PathBuf> {
+        if cfg!(windows) {
+            return Some(self.path("APPDATA")?.join("terraform.d").join("plugins"));
+        }
+        Some(self.home()?.join(".terraform.d").join("plugins"))
     }
 
     pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> + use<> {

@@ -1,6 +1,7 @@
 //! Typed → meant. The only place that knows who wins: flag, then environment, then file, then default.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use layerwise::assemble::Layout;
@@ -10,7 +11,9 @@ use layerwise::config::{
     matrix,
 };
 use layerwise::error::{Explain, Kind};
+use layerwise::event::Events;
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
+use layerwise::io::IoSettings;
 use layerwise::model::name::InvalidPackageName;
 use layerwise::model::target::TargetError;
 use layerwise::model::{Architecture, Runtime, Target};
@@ -288,19 +291,46 @@ pub(crate) fn cache_dir(flag: Option<&Path>, environment: &Environment) -> Resul
     flag.or_else(|| environment.cache_dir()).ok_or(SettingsError::NoCacheDir)
 }
 
+/// What the library needs to know of this machine, where no flag says otherwise.
+pub(crate) fn io(
+    environment: &Environment,
+    cache_dir: Option<&Path>,
+    events: Arc<dyn Events>,
+) -> Result<IoSettings, SettingsError> {
+    Ok(IoSettings {
+        cache_dir: self::cache_dir(cache_dir, environment)?,
+        offline: offline_here(environment),
+        now: environment.now,
+        uv: environment.uv(),
+        child_env: environment.for_children(),
+        netrc: environment.netrc().map(|file| file.text),
+        ca_files: environment.ca_files(),
+        programs: environment.programs(),
+        keyring: environment.find_program("keyring"),
+        concurrency: concurrency(environment),
+        http_timeout: http_timeout(environment),
+        events,
+    })
+}
+
+/// Whether the environment says that only the cache may be used.
+fn offline_here(environment: &Environment) -> bool {
+    environment.yes("LAYERWISE_OFFLINE") || environment.yes("UV_OFFLINE")
+}
+
 /// Whether only the cache may be used.
 pub(crate) fn offline(flags: &IndexArgs, environment: &Environment) -> bool {
-    flags.offline || environment.yes("LAYERWISE_OFFLINE") || environment.yes("UV_OFFLINE")
+    flags.offline || offline_here(environment)
 }
 
 /// Downloads at once.
-pub(crate) fn concurrency(environment: &Environment) -> usize {
+fn concurrency(environment: &Environment) -> usize {
     let number = environment.text("UV_CONCURRENT_DOWNLOADS").and_then(|text| text.parse().ok());
     number.unwrap_or(16).clamp(1, 256)
 }
 
 /// How long a server may stay silent.
-pub(crate) fn http_timeout(environment: &Environment) -> Duration {
+fn http_timeout(environment: &Environment) -> Duration {
     let seconds = environment.text("UV_HTTP_TIMEOUT").and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(30).clamp(1, 3600))
 }

@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 mod lock;
 mod man;
 mod targets;
+pub(crate) mod terraform;
 
 use crate::args::{Cli, Command};
 use crate::env::Environment;
@@ -45,6 +46,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> Code {
         Command::Check(args) => check::run(&args, &context),
         Command::Lock(args) => lock::run(&args, &context),
         Command::Cache(command) => cache::run(&command, &context),
+        Command::Terraform(command) => terraform::run(&command, &context),
         Command::Doctor(args) => doctor::run(&args, &context),
         Command::Targets(args) => targets::run(&args, &context),
         Command::Config(command) => config::run(&command, &context),
