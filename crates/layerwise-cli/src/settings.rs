@@ -49,6 +49,8 @@ pub(crate) enum SettingsError {
     NoRuntimeToCheck(Vec<String>),
     #[error("`{0}` is not a URL of a package index")]
     IndexUrl(String),
+    #[error("no directory for Terraform's plugins: HOME is not set")]
+    NoPluginDir,
     #[error("no directory for the cache: neither LAYERWISE_CACHE_DIR nor HOME is set")]
     NoCacheDir,
 }
@@ -57,7 +59,7 @@ impl Explain for SettingsError {
     fn kind(&self) -> Kind {
         match self {
             Self::NoDirectory(_) | Self::Read { .. } => Kind::Input,
-            Self::NoCacheDir => Kind::System,
+            Self::NoCacheDir | Self::NoPluginDir => Kind::System,
             _ => Kind::Usage,
         }
     }
@@ -72,6 +74,7 @@ impl Explain for SettingsError {
             Self::NameOfMany(_) => vec!["pick layers with `--layer NAME`".to_owned()],
             Self::IndexUrl(_) => vec!["write it as `https://host/simple`, or `name=https://host/simple`".to_owned()],
             Self::NoRuntimeToCheck(current) => vec![format!("pass `--runtime` with one of {}", current.join(", "))],
+            Self::NoPluginDir => vec!["pass `--dir DIR`".to_owned()],
             Self::NoCacheDir => vec!["pass `--cache-dir DIR`".to_owned()],
             _ => Vec::new(),
         }
@@ -376,10 +379,15 @@ fn find_links(text: &str, environment: &Environment) -> FindLinks {
     }
 }
 
+/// The present day, or the one that is to be played, `YYYY-MM-DD`.
+pub(crate) fn today(environment: &Environment) -> String {
+    environment.text("LAYERWISE_TODAY").map_or_else(|| day(environment.now), str::to_owned)
+}
+
 /// The day of `now`, `YYYY-MM-DD` in UTC.
 ///
 /// Source: the inverse of days-from-civil, <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
-pub(crate) fn day(now: SystemTime) -> String {
+fn day(now: SystemTime) -> String {
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

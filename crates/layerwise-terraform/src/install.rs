@@ -108,8 +108,8 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InstallError> {
     let failed = |source| InstallError::File { what: "write", path: path.to_owned(), source };
     let dir = path.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(dir).map_err(failed)?;
-    // Terraform takes every file beside it for part of the package, and a dot does not help.
-    let mut aside = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
+    // Not beside it: every file there is part of what Terraform locks.
+    let mut aside = tempfile::NamedTempFile::new_in(dir.parent().unwrap_or(dir)).map_err(failed)?;
     aside.write_all(bytes).map_err(failed)?;
     #[cfg(unix)]
     {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use layerwise::audit::Severity;
 use layerwise::error::{Explain, Kind};
-use layerwise::input::{IndexOptions, InputError, Source, Wanted, from_given};
+use layerwise::input::{InputError, Source, Wanted, from_given};
 use layerwise::io::Io;
 use layerwise::model::Sha256;
 use layerwise::pipeline::{self, Built, Job, LockPolicy};
@@ -134,6 +134,9 @@ data "layerwise_layer" "deps" {
     import: None,
 };
 
+/// The zip while it is made.
+const ZIP: &str = "layer.zip";
+
 /// Gives the world for building, on demand.
 pub(crate) type World = dyn Fn() -> Result<Arc<Io>, LayerError> + Send + Sync;
 
@@ -229,7 +232,7 @@ pub(crate) async fn plan(
     if let (Some("plan"), Some(wish)) = (text(&planned, "build_at"), &wish) {
         let made = async {
             let scratch = scratch(&host.temp_dir)?;
-            make(io()?, wish, &planned, &[], &scratch.path().join("layer.zip"), &scratch).await
+            make(io()?, (wish, &planned), &[], scratch.path()).await
         };
         match made.await {
             Ok((built, lock)) => {
@@ -278,12 +281,11 @@ pub(crate) async fn apply(
         fs_err::create_dir_all(dir).map_err(failed("make", dir))?;
         // Beside its place, so that what was expected is compared before anything is replaced.
         let scratch = scratch(dir)?;
-        let aside = scratch.path().join("layer.zip");
-        let (built, lock) = make(io()?, &wish, &planned, &private, &aside, &scratch).await?;
+        let (built, lock) = make(io()?, (&wish, &planned), &private, scratch.path()).await?;
         if let Some(expected) = text(&planned, "sha256").filter(|expected| *expected != built.sha256.to_string()) {
             return Err(LayerError::Different { built: built.sha256, expected: expected.to_owned() });
         }
-        fs_err::rename(&aside, &output).map_err(failed("write", &output))?;
+        fs_err::rename(scratch.path().join(ZIP), &output).map_err(failed("write", &output))?;
         Ok((built, lock))
     };
     let (built, lock) = match made.await {
@@ -342,17 +344,15 @@ fn scratch(dir: &Path) -> Result<tempfile::TempDir, LayerError> {
     made.map_err(|source| LayerError::File { what: "write to", path: dir.to_owned(), source })
 }
 
-/// Builds the layer at `output`, of the versions in `lock` where there is one; the lock it was built of.
+/// Builds the layer as [`ZIP`] in `scratch`, of the versions in `lock` where there is one; the lock it was built of.
 async fn make(
     io: Arc<Io>,
-    wish: &Wish,
-    object: &Object,
+    (wish, object): (&Wish, &Object),
     lock: &[u8],
-    output: &Path,
-    scratch: &tempfile::TempDir,
+    scratch: &Path,
 ) -> Result<(Built, Vec<u8>), LayerError> {
     let slug = format!("pylock.layer-{}.toml", wish.target.slug().replace('.', ""));
-    let lock_file = scratch.path().join(slug);
+    let lock_file = scratch.join(slug);
     let mut job = Job {
         name: wish.layer.name.to_string(),
         target: wish.target,
@@ -360,7 +360,7 @@ async fn make(
         lock_file: wish.lock_file.clone().unwrap_or_else(|| lock_file.clone()),
         assemble: wish.layer.assemble.clone(),
         exclude_runtime_packages: wish.layer.exclude_runtime_packages,
-        output: output.to_owned(),
+        output: scratch.join(ZIP),
         check: yes(object, "check", true),
         allow: wish.layer.allow.clone(),
         files: wish.layer.files.clone(),
@@ -374,10 +374,11 @@ async fn make(
         let none = |_: &str| None;
         let indexes = std::mem::take(&mut job.inputs.indexes);
         let compile = job.inputs.compile.clone();
-        job.inputs = from_given(&job.inputs.dir, &[lock_file.clone()], &[], &Wanted::default(), &none)?.inputs;
-        job.inputs.indexes = IndexOptions { ..indexes };
+        job.inputs =
+            from_given(&job.inputs.dir, std::slice::from_ref(&lock_file), &[], &Wanted::default(), &none)?.inputs;
+        job.inputs.indexes = indexes;
         job.inputs.compile = compile;
-        job.lock_file = scratch.path().join("none");
+        job.lock_file = scratch.join("none");
         let built = pipeline::build(&job, LockPolicy::Use, &io).await?;
         return Ok((built, lock.to_owned()));
     }

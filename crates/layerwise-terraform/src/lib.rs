@@ -26,6 +26,9 @@ use layerwise::model::Target;
 
 pub use plugin::{ServeError, serve, started_by_terraform};
 
+/// What says where packages come from, for the project in a directory.
+pub type Around = dyn Fn(&Path) -> Result<Surroundings, InputError> + Send + Sync;
+
 /// What the provider needs to know of the process it runs in.
 pub struct Host {
     /// The working directory: Terraform's, so relative paths count from there.
@@ -39,7 +42,7 @@ pub struct Host {
     /// For the library; its events are replaced by lines of Terraform's log.
     pub io: IoSettings,
     /// Where packages come from, for a project in a directory.
-    pub surroundings: Box<dyn Fn(&Path) -> Result<Surroundings, InputError> + Send + Sync>,
+    pub surroundings: Box<Around>,
     /// A finding in words: what is the matter, and what to do about it.
     pub words: fn(&Finding, Target) -> String,
     /// Writes one line to stdout: the handshake.

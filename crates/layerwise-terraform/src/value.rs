@@ -162,15 +162,15 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(bytes: &[u8], expected: Value) {
-        assert_eq!(Value::decode(bytes).unwrap(), expected);
+    fn check(bytes: &[u8], expected: impl Into<Value>) {
+        assert_eq!(Value::decode(bytes).unwrap(), expected.into());
     }
 
     #[test]
     fn values_of_the_wire() {
         check(b"", Value::Null);
         check(b"\xc0", Value::Null);
-        check(b"\xa2hi", "hi".into());
+        check(b"\xa2hi", "hi");
         check(b"\xd4\x00\x00", Value::Unknown);
         // Refined: an extension of 12 whose body is a map, {1: false} = not null.
         check(b"\xc7\x03\x0c\x81\x01\xc2", Value::Unknown);

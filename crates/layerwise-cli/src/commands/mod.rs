@@ -27,8 +27,7 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// The present day, `YYYY-MM-DD`.
     pub(crate) fn today(&self) -> String {
-        let other = self.environment.text("LAYERWISE_TODAY").map(str::to_owned);
-        other.unwrap_or_else(|| crate::settings::day(self.environment.now))
+        crate::settings::today(self.environment)
     }
 
     /// The ending of a command that prints `text` on stdout.
