@@ -324,3 +324,34 @@ fn spell_one_way(requirement: &mut Requirement) {
         requirement.text = format!("{name}{version}{marker}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use layerwise::input::Origin;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let origin = Origin { file: "requirements.txt".to_owned(), line: 1 };
+        let mut requirement = Requirement::parse(text, &origin).unwrap();
+        spell_one_way(&mut requirement);
+        assert_eq!(requirement.text, expected);
+    }
+
+    #[test]
+    fn a_requirement_is_spelled_one_way() {
+        check("Idna == 3.7", "idna==3.7");
+        check("typing_Extensions>=4,<5", "typing-extensions>=4,<5");
+        check("a[b]==1 ; python_version < '3.9'", "a[b]==1; python_version < '3.9'");
+        check("a @ https://example.com/a.whl", "a@ https://example.com/a.whl");
+    }
+
+    #[test]
+    fn a_finding_stands_at_the_requirement_that_brought_it() {
+        let list = ["idna==3.7", "PyYAML"].map(crate::value::Value::from).to_vec();
+        let object = Object::from([("requirements".to_owned(), crate::value::Value::List(list))]);
+        assert_eq!(source_of(&object, "pyyaml"), At::Element("requirements", 1));
+        assert_eq!(source_of(&object, "other"), At::Attribute("requirements"));
+    }
+}

@@ -133,8 +133,10 @@ pub async fn serve(host: Host) -> Result<(), ServeError> {
     let failed = |what| move |source| ServeError::Io { what, source };
     let listener = Listener::new(&socket_dir).await.map_err(failed("make a socket"))?;
     let parent = parent();
-    // Ctrl-C reaches all processes of the terminal. Terraform then tells us what it wants; dying would lose what we
-    // are just making.
+    // Ctrl-C reaches the whole process group. Terraform then tells us what it wants; dying, or losing uv or a compiler
+    // that works for us, would lose what we are just making. So: a group of our own, and deaf, where that fails.
+    #[cfg(unix)]
+    nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0)).ok();
     tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
     let (say, log) = (host.say, host.log);
     let (stop, mut stopped) = watch::channel(false);
@@ -307,9 +309,7 @@ impl ClientCertVerifier for Pinned {
 fn tls(client: CertificateDer<'static>) -> Result<(TlsAcceptor, String), ServeError> {
     let crypto: Arc<CryptoProvider> = Arc::new(ring::default_provider());
     let key = rcgen::KeyPair::generate().map_err(ServeError::OwnCertificate)?;
-    let mut parameters =
-        rcgen::CertificateParams::new(vec!["localhost".to_owned()]).map_err(ServeError::OwnCertificate)?;
-    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).map_err(ServeError::OwnCertificate)?;
     let own = parameters.self_signed(&key).map_err(ServeError::OwnCertificate)?;
     let pinned = Pinned { certificate: client, ring: crypto.signature_verification_algorithms };
     let config = rustls::ServerConfig::builder_with_provider(crypto)
@@ -427,4 +427,96 @@ fn trailers(status: Status, message: &str) -> HeaderMap {
         headers.insert("grpc-message", value);
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    #[test]
+    fn frames() {
+        let message = framed(b"hello").unwrap();
+        assert_eq!(&message[..], b"\0\0\0\0\x05hello");
+        assert_eq!(unframed(&message), Some(&b"hello"[..]));
+        for wrong in [&b""[..], b"\0\0\0\0", b"\0\0\0\0\x06hello", b"\0\0\0\0\x04hello", b"\x01\0\0\0\x05hello"] {
+            assert_eq!(unframed(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_failure_is_one_line() {
+        let headers = trailers(Status::Internal, "100 %\nno\u{e4}");
+        assert_eq!(
+            (headers["grpc-status"].as_bytes(), headers["grpc-message"].as_bytes()),
+            (&b"13"[..], &b"100   no "[..])
+        );
+    }
+
+    /// A certificate and its key, of the kind that ring can make.
+    fn identity() -> (CertificateDer<'static>, PrivatePkcs8KeyDer<'static>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.der().clone(), key.serialize_der().into())
+    }
+
+    /// Whether a client with this identity is let in where `pinned` is expected.
+    async fn let_in(
+        pinned: &CertificateDer<'static>,
+        client: Option<(CertificateDer<'static>, PrivatePkcs8KeyDer<'static>)>,
+    ) -> bool {
+        let (acceptor, own) = tls(pinned.clone()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(STANDARD_NO_PAD.decode(own).unwrap().into()).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match client {
+            Some((certificate, key)) => {
+                // Not `with_client_auth_cert`, which refuses a key of another certificate.
+                let key = ring::sign::any_supported_type(&key.into()).unwrap();
+                let identity = rustls::sign::CertifiedKey::new(vec![certificate], key);
+                config.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)))
+            }
+            None => config.with_no_client_auth(),
+        };
+        let (here, there) = tokio::io::duplex(1 << 16);
+        let connector = TlsConnector::from(Arc::new(config));
+        let client = connector.connect(ServerName::try_from("localhost").unwrap(), here);
+        let (server, _client) = tokio::join!(acceptor.accept(there), client);
+        server.is_ok()
+    }
+
+    #[tokio::test]
+    async fn only_the_certificate_that_was_announced_is_let_in() {
+        let (announced, key) = identity();
+        assert!(let_in(&announced, Some((announced.clone(), key.clone_key()))).await);
+        assert!(!let_in(&announced, None).await, "no certificate");
+        assert!(!let_in(&announced, Some(identity())).await, "another certificate");
+        let (_, other_key) = identity();
+        assert!(!let_in(&announced, Some((announced.clone(), other_key))).await, "the certificate without its key");
+    }
+
+    /// Made by `openssl ecparam -name secp521r1 -genkey`, `openssl dgst -sha512 -sign` over `layerwise`.
+    #[test]
+    fn signatures_on_p521() {
+        let hex = |text: &str| -> Vec<u8> {
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            text.as_bytes().chunks(2).map(byte).collect()
+        };
+        let key = hex(KEY);
+        let mut signature = hex(SIGNATURE);
+        assert!(P521.verify_signature(&key, b"layerwise", &signature).is_ok());
+        assert!(P521.verify_signature(&key, b"layerwisE", &signature).is_err());
+        assert!(P521.verify_signature(&key[1..], b"layerwise", &signature).is_err());
+        *signature.last_mut().unwrap() ^= 1;
+        assert!(P521.verify_signature(&key, b"layerwise", &signature).is_err());
+    }
+
+    const KEY: &str = "040122f83fc4a11ce740c24ac1078ecc441ffec72086ffe921281e957c13aadf0a7803812023b3d870926edd33ef16ffa369668c3f5d8014b869432947feb17568a58e0035425c818dc9b1ffe17311f302f6b2927483fd6d0fbf930cc5e59a70ce91ab915f2b01a0f3b6f0080a89b842b1ec3d7c359f360bbd6525e6c0e90f2f29f38d9a16";
+    const SIGNATURE: &str = "3081870242010b6b6662e6ccd41fdcca8e922e5810c84123a22858a2a33ee1018f5651d4f51457839130f7a1fa8895aa4d99c72206cad62e9ec466460c003738d179b96b52112d02417e1402a723a2482981bbc7ecc97bc03256862d4cf3c5bdb33909590e7787eaed5ff622bf1071751cb69f0bafe9c7dd0b5b5708af04a9f5a957f827b6ef078326c0";
 }

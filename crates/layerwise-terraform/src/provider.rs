@@ -247,3 +247,27 @@ fn upgrade(request: wire::UpgradeRequest) -> Answer {
     let state = Some(wire::DynamicValue { msgpack: Vec::new(), json });
     Ok(wire::StateResponse { state, diagnostics: Vec::new() }.encode_to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_that_the_user_sees() {
+        let (done, diagnostics) = guarded::<()>(async { panic!("on purpose") }).await;
+        assert!(done.is_none() && diagnostics.failed());
+        assert_eq!(diagnostics.0[0].summary, "this is a bug in layerwise");
+    }
+
+    #[test]
+    fn a_state_of_another_version_keeps_what_is_known() {
+        let json = br#"{"output_path":"a.zip","gone":1}"#.to_vec();
+        let raw_state = Some(wire::RawState { json });
+        let answer = upgrade(wire::UpgradeRequest { type_name: "layerwise_layer".to_owned(), raw_state }).unwrap();
+        let state = wire::StateResponse::decode(&answer[..]).unwrap().state.unwrap();
+        let state: Json = serde_json::from_slice(&state.json).unwrap();
+        assert_eq!(state["output_path"], "a.zip");
+        assert!(state["sha256"].is_null() && state.get("gone").is_none());
+        assert_eq!(state.as_object().unwrap().len(), layer::RESOURCE.empty().len());
+    }
+}

@@ -1,6 +1,7 @@
 //! `layerwise terraform {install,mirror}`, and this program as Terraform's provider.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use layerwise::event::Silent;
 use layerwise_terraform::install::{self, SOURCE, VERSION};
@@ -64,7 +65,7 @@ fn provide(environment: &Environment) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::system("failed to start", &error))?;
     let ended = runtime.block_on(layerwise_terraform::serve(host));
-    // Whatever still runs belongs to a Terraform that is gone.
-    runtime.shutdown_background();
+    // Whatever still runs belongs to a Terraform that is gone; what it has written aside goes with it.
+    runtime.shutdown_timeout(Duration::from_secs(2));
     Ok(ended?)
 }

@@ -14,6 +14,8 @@ mod lock;
 mod real_failures;
 mod real_index;
 mod resolve;
+#[cfg(target_os = "linux")]
+mod terraform;
 
 use layerwise_testkit::{Cli, Index, Run, Served, Wheel, elf, wheel};
 use serde_json::Value;
