@@ -15,10 +15,10 @@ use layerwise::resolve;
 use crate::Host;
 use crate::diagnostics::{At, Diagnostics};
 use crate::schema::{Attribute, Mode, Type};
-use crate::value::{Object, is_null, text, texts, yes};
+use crate::value::{Object, Value, is_null, text, texts, yes};
 
 /// Counts up when the same inputs give other bytes than before: then every layer is built anew.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// The attributes that say what goes in.
 pub(crate) const ATTRIBUTES: &[Attribute] = &[
@@ -84,6 +84,8 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
 
 /// The attributes that can name the dependencies.
 const SOURCES: [&str; 3] = ["requirements_file", "requirements", "project"];
+/// The attribute with a function's code.
+const CODE: &str = "code";
 
 /// What a layer is to be made of.
 #[derive(Debug)]
@@ -150,7 +152,7 @@ impl WishError {
 
 /// The attribute that names the dependencies.
 pub(crate) fn source(object: &Object) -> At {
-    SOURCES.into_iter().find(|name| !is_null(object, name)).map_or(At::Nothing, At::Attribute)
+    SOURCES.into_iter().chain([CODE]).find(|name| !is_null(object, name)).map_or(At::Nothing, At::Attribute)
 }
 
 /// The attribute that brought the package `name`: its own requirement, where the list has one.
@@ -179,21 +181,23 @@ pub(crate) fn validate(host: &Host, object: &Object, diagnostics: &mut Diagnosti
         let detail = "`layer` picks a layer of the configuration in `project`.";
         diagnostics.error("`layer` without `project`", detail, &At::Attribute("layer"));
     }
-    let known =
-        ["runtime", "architecture"].iter().all(|name| object.get(*name).is_none_or(crate::value::Value::is_known));
-    if known {
-        match target(host, object) {
-            Ok(target) => {
-                if let Some(warning) = target.warning(&host.today) {
-                    diagnostics.warning(warning, "", &At::Attribute("runtime"));
-                }
-            }
-            Err(error) => {
-                let error = WishError::from(error);
-                diagnostics.explained(&error, &error.at(object));
-            }
-        }
+    validate_target(host, object, diagnostics);
+}
+
+/// Looks whether there is such a target, as far as it is known.
+pub(crate) fn validate_target(host: &Host, object: &Object, diagnostics: &mut Diagnostics) {
+    if ["runtime", "architecture"].iter().all(|name| object.get(*name).is_none_or(Value::is_known))
+        && let Some(target) = target_or_say(host, object, diagnostics)
+        && let Some(warning) = target.warning(&host.today)
+    {
+        diagnostics.warning(warning, "", &At::Attribute("runtime"));
     }
+}
+
+/// The target; where there is none, that is said.
+pub(crate) fn target_or_say(host: &Host, object: &Object, diagnostics: &mut Diagnostics) -> Option<Target> {
+    let target = target(host, object).map_err(WishError::from);
+    target.map_err(|error| diagnostics.explained(&error, &error.at(object))).ok()
 }
 
 fn target(host: &Host, object: &Object) -> Result<Target, TargetError> {
@@ -349,8 +353,8 @@ mod tests {
 
     #[test]
     fn a_finding_stands_at_the_requirement_that_brought_it() {
-        let list = ["idna==3.7", "PyYAML"].map(crate::value::Value::from).to_vec();
-        let object = Object::from([("requirements".to_owned(), crate::value::Value::List(list))]);
+        let list = ["idna==3.7", "PyYAML"].map(Value::from).to_vec();
+        let object = Object::from([("requirements".to_owned(), Value::List(list))]);
         assert_eq!(source_of(&object, "pyyaml"), At::Element("requirements", 1));
         assert_eq!(source_of(&object, "other"), At::Attribute("requirements"));
     }

@@ -17,11 +17,12 @@ use layerwise::pipeline::{self, Built, Job, LockPolicy};
 
 use crate::Host;
 use crate::diagnostics::{At, Diagnostics};
+use crate::function::{self, FunctionWish};
 use crate::inputs::{self, Wish};
 use crate::schema::{Attribute, Block, Mode, Type};
 use crate::value::{Object, Value, is_null, text, yes};
 
-const OUTPUT_PATH: Attribute = Attribute {
+pub(crate) const OUTPUT_PATH: Attribute = Attribute {
     name: "output_path",
     kind: Type::String,
     mode: Mode::Required,
@@ -30,7 +31,7 @@ const OUTPUT_PATH: Attribute = Attribute {
 };
 
 /// What is made.
-const OUTPUTS: &[Attribute] = &[
+pub(crate) const OUTPUTS: &[Attribute] = &[
     Attribute { name: "id", kind: Type::String, mode: Mode::Computed, about: "The same as `output_path`." },
     Attribute {
         name: "path",
@@ -68,7 +69,7 @@ const OUTPUTS: &[Attribute] = &[
 ];
 
 /// What only the resource has.
-const KEPT: &[Attribute] = &[
+pub(crate) const KEPT: &[Attribute] = &[
     Attribute {
         name: "build_at",
         kind: Type::String,
@@ -140,6 +141,56 @@ const ZIP: &str = "layer.zip";
 /// Gives the world for building, on demand.
 pub(crate) type World = dyn Fn() -> Result<Arc<Io>, LayerError> + Send + Sync;
 
+/// What one call works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Shop<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) io: &'a World,
+    /// `RESOURCE`, or that of functions.
+    pub(crate) block: &'static Block,
+}
+
+/// What a zip is to be made of.
+enum Recipe {
+    Layer(Box<Wish>),
+    Function(FunctionWish),
+}
+
+impl Recipe {
+    /// What the attributes mean now; `None` if something of them is not known yet, or wrong.
+    fn read(shop: Shop<'_>, object: &Object, diagnostics: &mut Diagnostics) -> Option<Self> {
+        if shop.block.name == function::RESOURCE.name {
+            return function::wish(shop.host, object, diagnostics).map(Self::Function);
+        }
+        inputs::wish(shop.host, object, diagnostics).map(|wish| Self::Layer(Box::new(wish)))
+    }
+
+    fn digest(&self) -> String {
+        match self {
+            Self::Layer(wish) => wish.digest.to_string(),
+            Self::Function(wish) => wish.digest.to_string(),
+        }
+    }
+
+    /// Makes the zip as [`ZIP`] in `scratch`; and the lock it was built of.
+    async fn make(
+        &self,
+        shop: Shop<'_>,
+        object: &Object,
+        lock: &[u8],
+        scratch: &Path,
+    ) -> Result<(Built, Vec<u8>), LayerError> {
+        let io = (shop.io)()?;
+        match self {
+            Self::Layer(wish) => make(io, (wish, object), lock, scratch).await,
+            Self::Function(wish) => {
+                let built = function::make(shop.host, &io, (wish, object), scratch.join(ZIP)).await?;
+                Ok((built, Vec::new()))
+            }
+        }
+    }
+}
+
 /// The zip is not what it has to be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LayerError {
@@ -181,8 +232,12 @@ impl Explain for LayerError {
     }
 }
 
-pub(crate) fn validate(host: &Host, object: &Object, diagnostics: &mut Diagnostics) {
-    inputs::validate(host, object, diagnostics);
+pub(crate) fn validate(host: &Host, block: &Block, object: &Object, diagnostics: &mut Diagnostics) {
+    if block.name == function::RESOURCE.name {
+        inputs::validate_target(host, object, diagnostics);
+    } else {
+        inputs::validate(host, object, diagnostics);
+    }
     if let Some(other) = text(object, "build_at").filter(|at| !["plan", "apply"].contains(at)) {
         let summary = format!("`{other}` is no time to build at");
         diagnostics.error(summary, "`build_at` is `plan` or `apply`.", &At::Attribute("build_at"));
@@ -208,14 +263,13 @@ async fn sha256_of(path: PathBuf) -> Option<Sha256> {
 
 /// What is to become of the resource; and what apply needs to know for it: the lock, where there is one already.
 pub(crate) async fn plan(
-    host: &Host,
-    io: &World,
+    shop: Shop<'_>,
     (prior, private): (Option<&Object>, Vec<u8>),
     (config, mut planned): (&Object, Object),
     diagnostics: &mut Diagnostics,
 ) -> (Object, Vec<u8>) {
     set_default(config, &mut planned);
-    let wish = inputs::wish(host, &planned, diagnostics);
+    let recipe = Recipe::read(shop, &planned, diagnostics);
     if diagnostics.failed() {
         return (planned, private);
     }
@@ -223,24 +277,24 @@ pub(crate) async fn plan(
     planned.insert("id".to_owned(), output.clone());
     planned.insert("path".to_owned(), output);
     planned.insert("materialized".to_owned(), Value::Bool(true));
-    let digest = wish.as_ref().map(|wish| wish.digest.to_string());
+    let digest = recipe.as_ref().map(Recipe::digest);
     let was = prior.and_then(|prior| text(prior, "input_digest"));
     if digest.is_some() && was == digest.as_deref() {
         return (planned, private);
     }
     planned.insert("input_digest".to_owned(), digest.map_or(Value::Unknown, Value::from));
-    if let (Some("plan"), Some(wish)) = (text(&planned, "build_at"), &wish) {
+    if let (Some("plan"), Some(recipe)) = (text(&planned, "build_at"), &recipe) {
         let made = async {
-            let scratch = scratch(&host.temp_dir)?;
-            make(io()?, (wish, &planned), &[], scratch.path()).await
+            let scratch = scratch(&shop.host.temp_dir)?;
+            recipe.make(shop, &planned, &[], scratch.path()).await
         };
         match made.await {
             Ok((built, lock)) => {
-                warn(host, &built, &planned, diagnostics);
+                warn(shop.host, &built, &planned, diagnostics);
                 set_built(&mut planned, &built);
                 return (planned, lock);
             }
-            Err(error) => tell(host, &error, &planned, diagnostics),
+            Err(error) => tell(shop.host, &error, &planned, diagnostics),
         }
     }
     for name in ["sha256", "source_code_hash", "zipped_bytes", "unzipped_bytes", "packages"] {
@@ -258,14 +312,14 @@ fn set_default(config: &Object, planned: &mut Object) {
 
 /// Makes the zip as planned. `None` if that failed.
 pub(crate) async fn apply(
-    host: &Host,
-    io: &World,
+    shop: Shop<'_>,
     prior: Option<&Object>,
     (mut planned, private): (Object, Vec<u8>),
     diagnostics: &mut Diagnostics,
 ) -> Option<(Object, Vec<u8>)> {
-    let wish = inputs::wish(host, &planned, diagnostics)?;
-    let digest = wish.digest.to_string();
+    let host = shop.host;
+    let recipe = Recipe::read(shop, &planned, diagnostics)?;
+    let digest = recipe.digest();
     if text(&planned, "input_digest").is_some_and(|planned| planned != digest) {
         let summary = "what goes into the layer changed between plan and apply";
         diagnostics.error(summary, "hint: plan again", &inputs::source(&planned));
@@ -281,7 +335,7 @@ pub(crate) async fn apply(
         fs_err::create_dir_all(dir).map_err(failed("make", dir))?;
         // Beside its place, so that what was expected is compared before anything is replaced.
         let scratch = scratch(dir)?;
-        let (built, lock) = make(io()?, (&wish, &planned), &private, scratch.path()).await?;
+        let (built, lock) = recipe.make(shop, &planned, &private, scratch.path()).await?;
         if let Some(expected) = text(&planned, "sha256").filter(|expected| *expected != built.sha256.to_string()) {
             return Err(LayerError::Different { built: built.sha256, expected: expected.to_owned() });
         }
@@ -315,9 +369,9 @@ pub(crate) async fn destroy(host: &Host, state: &Object) {
 }
 
 /// The state of a zip that somebody has made.
-pub(crate) async fn import(host: &Host, path: &str) -> Option<Object> {
+pub(crate) async fn import(host: &Host, block: &Block, path: &str) -> Option<Object> {
     let sha256 = sha256_of(host.dir.join(path)).await?;
-    let mut state = RESOURCE.empty();
+    let mut state = block.empty();
     for name in ["id", "path", "output_path"] {
         state.insert(name.to_owned(), path.into());
     }
@@ -328,13 +382,13 @@ pub(crate) async fn import(host: &Host, path: &str) -> Option<Object> {
 }
 
 /// What the data source says.
-pub(crate) async fn data(host: &Host, io: &World, config: Object, diagnostics: &mut Diagnostics) -> Option<Object> {
+pub(crate) async fn data(shop: Shop<'_>, config: Object, diagnostics: &mut Diagnostics) -> Option<Object> {
     let mut planned = config.clone();
     set_default(&config, &mut planned);
     let output = planned.get("output_path").cloned().unwrap_or(Value::Null);
     planned.insert("id".to_owned(), output.clone());
     planned.insert("path".to_owned(), output);
-    let (mut done, _) = apply(host, io, None, (planned, Vec::new()), diagnostics).await?;
+    let (mut done, _) = apply(shop, None, (planned, Vec::new()), diagnostics).await?;
     done.retain(|name, _| DATA_SOURCE.attributes().any(|attribute| attribute.name == name));
     Some(done)
 }

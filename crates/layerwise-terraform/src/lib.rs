@@ -7,6 +7,7 @@
 //! Like the library, this crate reads no environment and prints nothing: all of that is in [`Host`].
 
 mod diagnostics;
+mod function;
 mod inputs;
 pub mod install;
 mod layer;

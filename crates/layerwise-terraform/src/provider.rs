@@ -10,7 +10,8 @@ use serde_json::Value as Json;
 
 use crate::Host;
 use crate::diagnostics::{At, Diagnostics, Log};
-use crate::layer::{self, LayerError};
+use crate::function;
+use crate::layer::{self, LayerError, Shop};
 use crate::schema::{Block, Catalogue};
 use crate::value::{Object, Value};
 use crate::wire;
@@ -34,7 +35,7 @@ terraform {
 "#,
         import: None,
     },
-    resources: &[&layer::RESOURCE],
+    resources: &[&layer::RESOURCE, &function::RESOURCE],
     data_sources: &[&layer::DATA_SOURCE],
 };
 
@@ -99,7 +100,8 @@ impl Provider {
     fn validate(&self, request: &wire::TypedConfig) -> Answer {
         let mut diagnostics = Diagnostics::default();
         if let Some(config) = object(request.config.as_ref())? {
-            layer::validate(&self.host, &config, &mut diagnostics);
+            let block = CATALOGUE.resource(&request.type_name).unwrap_or(&layer::DATA_SOURCE);
+            layer::validate(&self.host, block, &config, &mut diagnostics);
         }
         Ok(wire::DiagnosticsAt1 { diagnostics: diagnostics.0 }.encode_to_vec())
     }
@@ -115,7 +117,7 @@ impl Provider {
     }
 
     async fn plan(&self, request: wire::PlanRequest) -> Answer {
-        known(&request.type_name)?;
+        let block = known(&request.type_name)?;
         let (prior, config) = (object(request.prior_state.as_ref())?, object(request.config.as_ref())?);
         let Some(proposed) = object(request.proposed_new_state.as_ref())? else {
             // To be destroyed.
@@ -130,8 +132,13 @@ impl Provider {
         let work = async move {
             let mut diagnostics = Diagnostics::default();
             let config = config.unwrap_or_default();
-            let planned =
-                layer::plan(&host, &io, (prior.as_ref(), private), (&config, proposed), &mut diagnostics).await;
+            let planned = layer::plan(
+                Shop { host: &host, io: &io, block },
+                (prior.as_ref(), private),
+                (&config, proposed),
+                &mut diagnostics,
+            )
+            .await;
             (Some(planned), diagnostics)
         };
         let (planned, diagnostics) = guarded(work).await;
@@ -144,7 +151,7 @@ impl Provider {
     }
 
     async fn apply(&self, request: wire::ApplyRequest) -> Answer {
-        known(&request.type_name)?;
+        let block = known(&request.type_name)?;
         let prior = object(request.prior_state.as_ref())?;
         let Some(planned) = object(request.planned_state.as_ref())? else {
             if let Some(prior) = &prior {
@@ -156,7 +163,9 @@ impl Provider {
         let private = request.planned_private.clone();
         let work = async move {
             let mut diagnostics = Diagnostics::default();
-            let done = layer::apply(&host, &io, was.as_ref(), (planned, private), &mut diagnostics).await;
+            let done =
+                layer::apply(Shop { host: &host, io: &io, block }, was.as_ref(), (planned, private), &mut diagnostics)
+                    .await;
             (done, diagnostics)
         };
         let (done, diagnostics) = guarded(work).await;
@@ -167,9 +176,9 @@ impl Provider {
     }
 
     async fn import(&self, request: wire::ImportRequest) -> Answer {
-        known(&request.type_name)?;
+        let block = known(&request.type_name)?;
         let mut diagnostics = Diagnostics::default();
-        let state = layer::import(&self.host, &request.id).await;
+        let state = layer::import(&self.host, block, &request.id).await;
         if state.is_none() {
             let summary = format!("failed to read the zip `{}`", request.id);
             diagnostics.error(summary, "hint: a layer is imported by the path of its zip", &At::Nothing);
@@ -184,7 +193,8 @@ impl Provider {
         let (host, io) = (Arc::clone(&self.host), self.io());
         let work = async move {
             let mut diagnostics = Diagnostics::default();
-            let done = layer::data(&host, &io, config, &mut diagnostics).await;
+            let done =
+                layer::data(Shop { host: &host, io: &io, block: &layer::DATA_SOURCE }, config, &mut diagnostics).await;
             (done, diagnostics)
         };
         let (state, diagnostics) = guarded(work).await;

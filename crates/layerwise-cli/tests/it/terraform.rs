@@ -23,6 +23,7 @@ resource "terraform_data" "user" {
 "#;
 
 /// The `terraform` on PATH.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn terraform() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&path).map(|dir| dir.join("terraform")).find(|program| program.is_file());
