@@ -40,3 +40,7 @@ output "function" {
 output "layer" {
   value = module.document_processor.layer_arn
 }
+
+output "layer_sha256" {
+  value = module.document_processor.layer_sha256
+}
