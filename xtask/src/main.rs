@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod fuzz;
 mod seeds;
+mod source_builds;
 mod survey;
 mod verdicts;
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "check" => check::run(&rest),
         "fuzz" => fuzz::run(&rest),
+        "source-builds" => source_builds::run(&rest),
         "survey" => survey::run(&rest),
         "verdicts" => verdicts::run(&rest),
         _ => Err(USAGE.to_owned()),
@@ -36,6 +38,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   bench [--runs N] [--cold-build]   layerwise against what people use instead; writes docs/benchmarks.md
   check [--fast]   all that CI runs: format, clippy, tests, docs, generated files
   fuzz [--seconds N] [TARGET…]   every fuzz target for a minute each, from a seed corpus; needs cargo-fuzz
+  source-builds [NAME…]   packages built from source, audited and exercised; writes docs/source-builds.md
   survey [NAME…]   compare the versions layerwise takes with those told straight from the index; writes docs/survey.md
   verdicts [NAME…]   what `check` says of real wheels, against auditwheel and against imports; writes docs/verdicts.md
 ";

@@ -21,6 +21,7 @@ Examples:
   layerwise build --runtime python3.13           the project in this directory
   layerwise build -p 'requests>=2' --runtime python3.13 --arch arm64
   layerwise check layer.zip --runtime python3.13 would it work?
+  layerwise serve                                run its functions, at an endpoint like AWS's
   layerwise lock                                 write locks to commit
   layerwise targets                              the runtimes there are";
 
@@ -58,6 +59,10 @@ pub(crate) enum Command {
     Build(BuildArgs),
     /// Look whether an artifact would work on Lambda, whoever made it
     Check(CheckArgs),
+    /// Serve the project's functions at an endpoint like AWS's, on this machine
+    Serve(ServeArgs),
+    /// Invoke a function of the project once, on this machine
+    Invoke(InvokeArgs),
     /// Write `pylock.<name>.toml` for each runtime and architecture, to commit
     Lock(LockArgs),
     /// Look after the cache
@@ -127,11 +132,41 @@ pub(crate) struct InputArgs {
     /// Compile whatever has no wheel that fits
     #[arg(long, help_heading = "What is compiled")]
     pub(crate) compile_all: bool,
+    /// With what it is compiled: zig (the default, no container) or an image of AWS, run by docker or podman
+    #[arg(long, value_name = "ENGINE", help_heading = "What is compiled")]
+    pub(crate) engine: Option<EngineName>,
+    /// The image of the engine container; `{architecture}` in it is replaced [default: AWS's for the runtime]
+    #[arg(long, value_name = "REF", help_heading = "What is compiled")]
+    pub(crate) image: Option<String>,
+    /// Install this package of its distribution in the image first, `libpq-devel` (repeatable)
+    #[arg(long = "system-package", value_name = "NAME", help_heading = "What is compiled")]
+    pub(crate) system_packages: Vec<String>,
+    /// The program of the engine container [default: whichever answers]
+    #[arg(long, value_name = "PROGRAM", help_heading = "What is compiled")]
+    pub(crate) container_program: Option<ContainerProgramName>,
     #[command(flatten)]
     pub(crate) indexes: IndexArgs,
     /// Print one JSON document on stdout instead of a summary
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// With what packages are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineName {
+    /// A cross compiler on this machine
+    Zig,
+    /// The compiler of an image
+    Container,
+}
+
+/// A program that runs containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ContainerProgramName {
+    /// Docker
+    Docker,
+    /// Podman
+    Podman,
 }
 
 /// Where packages come from, in uv's and pip's words.
@@ -197,6 +232,8 @@ Examples:
   layerwise build -p 'requests>=2' -p boto3==1.34.0 --runtime python3.12 --name http
   layerwise build --function api                       one function's zip, and its layers
   layerwise build --locked --json                      in CI
+  layerwise build --compile tiktoken                   compile it: no wheel of its newest release fits
+  layerwise build --compile psycopg2 --engine container --system-package libpq-devel
 
 Without -r and -p the dependency file is found in DIR, the first of uv.lock, poetry.lock,
 Pipfile.lock, pylock.toml, pyproject.toml and requirements.txt.
@@ -268,6 +305,98 @@ Examples:
   layerwise check some-1.0-cp313-cp313-manylinux_2_28_x86_64.whl --runtime python3.11
 
 Exit code 9 if something would not work. docs/findings.md says what is looked for, and how a finding is allowed.";
+
+/// How functions run on this machine.
+#[derive(Debug, Args, Default, Clone)]
+pub(crate) struct LocalArgs {
+    /// Compile this package from its source distribution where no wheel of it fits (repeatable)
+    #[arg(long = "compile", value_name = "NAME", help_heading = "How functions are built")]
+    pub(crate) compile: Vec<String>,
+    #[command(flatten)]
+    pub(crate) indexes: IndexArgs,
+    /// The Python to run functions with [default: one that is on this machine]
+    #[arg(long, value_name = "PATH", help_heading = "How functions run")]
+    pub(crate) python: Option<PathBuf>,
+}
+
+#[derive(Debug, Args, Clone)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// The project's directory
+    #[arg(default_value = ".", hide_default_value = true)]
+    pub(crate) dir: PathBuf,
+    /// The port; 0 takes a free one
+    #[arg(short, long, default_value_t = 9000)]
+    pub(crate) port: u16,
+    /// The address to listen at. Whoever reaches it can run your functions
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) host: std::net::IpAddr,
+    /// A name by which clients may call this machine, besides localhost; `*` for any (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host_name: Vec<String>,
+    /// Only this function of the configuration (repeatable)
+    #[arg(long = "function", value_name = "NAME")]
+    pub(crate) functions: Vec<String>,
+    /// Environments of one function at once; more invocations than that are throttled
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "How functions run")]
+    pub(crate) concurrency: u16,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  layerwise serve                                          the project here, at http://127.0.0.1:9000
+  aws lambda invoke --endpoint-url http://127.0.0.1:9000 \\
+      --function-name NAME --payload '{\"test\": true}' response.json
+  aws logs tail /aws/lambda/NAME --follow --endpoint-url http://127.0.0.1:9000
+
+An edit of a function, or of what its layers require, is there at its next invocation. The page at the endpoint shows
+what happens. Any credentials do; AWS_* variables of this shell (keys, region, endpoints) are the functions', too.";
+
+#[derive(Debug, Args, Default, Clone)]
+#[command(after_help = INVOKE_EXAMPLES)]
+pub(crate) struct InvokeArgs {
+    /// The function's name in the configuration
+    pub(crate) name: String,
+    /// The project's directory
+    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub(crate) dir: PathBuf,
+    /// The event, JSON [default: {}]
+    #[arg(short, long, value_name = "JSON", conflicts_with_all = ["payload_file", "event"])]
+    pub(crate) payload: Option<String>,
+    /// A file with the event; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "event")]
+    pub(crate) payload_file: Option<PathBuf>,
+    /// A sample event
+    #[arg(long, value_name = "KIND")]
+    pub(crate) event: Option<EventName>,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+/// A sample event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventName {
+    /// An object was created in S3
+    S3,
+    /// A message of SQS
+    Sqs,
+    /// An event of EventBridge: an object was created in S3
+    Eventbridge,
+    /// A request through API Gateway's REST API
+    ApigwV1,
+    /// A request through API Gateway's HTTP API, or a function URL
+    ApigwV2,
+}
+
+const INVOKE_EXAMPLES: &str = "\
+Examples:
+  layerwise invoke dev-chatbot-document-processor --payload '{\"test\": true}'
+  layerwise invoke api --event apigw-v2
+  layerwise invoke api --payload-file event.json > answer.json
+
+The answer is on stdout, the function's log on stderr. Exit code 12 if the function fails.";
 
 #[derive(Debug, Args, Default, Clone)]
 #[command(after_help = LOCK_EXAMPLES)]

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use layerwise::input::{ConfigFile, InputError, Surroundings, project_config};
 use layerwise::io::Programs;
+use layerwise::model::ContainerProgram;
 
 /// The variables layerwise itself reads, and what for; `docs/environment.md` is made from this table.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
@@ -42,7 +43,11 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "Where Pythons for `check --run` are looked for besides PATH.",
     ),
     ("NETRC", "The netrc file, instead of `~/.netrc`."),
-    ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc` and `qemu` are looked for."),
+    ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc`, `qemu`, `docker` and `podman` are looked for."),
+    (
+        "DOCKER_HOST, DOCKER_CONTEXT, CONTAINER_HOST",
+        "Which docker or podman builds with `--engine container` go to; the programs read them themselves.",
+    ),
     ("RUSTC", "The Rust compiler for packages that are compiled, instead of the one on PATH."),
     (
         "TF_PLUGIN_MAGIC_COOKIE, PLUGIN_PROTOCOL_VERSIONS, PLUGIN_CLIENT_CERT, PLUGIN_UNIX_SOCKET_DIR",
@@ -102,6 +107,7 @@ impl Environment {
     /// around a build. Its exit code, and what to say.
     pub(crate) fn part(&self) -> Option<(i32, Option<String>)> {
         use layerwise::compile::{sandbox, shim};
+        use layerwise::local::launch;
         let (argv0, args) = self.arguments.split_first()?;
         if let (Some(config), Some(name)) = (self.path("LAYERWISE_SHIM"), shim::called_as(argv0))
             && shim::role(name).is_some()
@@ -110,6 +116,12 @@ impl Environment {
                 Ok(ended) => ended,
                 Err(error) => (1, Some(format!("layerwise: {name}: {error}"))),
             });
+        }
+        if let Some((stage, rest)) = args.split_first()
+            && (stage == launch::OUTER || stage == launch::INNER)
+        {
+            let run = launch::run(stage.to_str()?, rest, self.program.as_deref()?);
+            return Some(run.map_or_else(|error| (125, Some(format!("layerwise: {error}"))), |code| (code, None)));
         }
         let (stage, rest) =
             args.split_first().filter(|(first, _)| *first == sandbox::OUTER || *first == sandbox::INNER)?;
@@ -135,6 +147,24 @@ impl Environment {
             return Some(self.path("APPDATA")?.join("terraform.d").join("plugins"));
         }
         Some(self.home()?.join(".terraform.d").join("plugins"))
+    }
+
+    /// What a local function gets of this environment: who we are to AWS, where, and at which endpoints. A profile
+    /// would need files that a function does not see.
+    pub(crate) fn for_functions(&self) -> Vec<(String, String)> {
+        const NAMES: [&str; 5] =
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"];
+        let mut found: Vec<(String, String)> = self
+            .all_text()
+            .into_iter()
+            .filter(|(name, _)| NAMES.contains(&name.as_str()) || name.starts_with("AWS_ENDPOINT_URL"))
+            .collect();
+        let has = |name: &str, found: &[(String, String)]| found.iter().any(|(key, _)| key == name);
+        // Keys without a session token are whole; ours would spoil them.
+        if has("AWS_ACCESS_KEY_ID", &found) && !has("AWS_SESSION_TOKEN", &found) {
+            found.push(("AWS_SESSION_TOKEN".to_owned(), String::new()));
+        }
+        found
     }
 
     pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> + use<> {
@@ -267,8 +297,15 @@ impl Environment {
             cargo: self.find_program("cargo"),
             path_rustc,
             rustc,
+            containers: self.containers(),
             jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
+    }
+
+    /// Programs on PATH that run containers, in the order in which they are tried.
+    pub(crate) fn containers(&self) -> Vec<(ContainerProgram, PathBuf)> {
+        let here = |program: ContainerProgram| Some((program, self.find_program(program.name())?));
+        ContainerProgram::ALL.into_iter().filter_map(here).collect()
     }
 
     /// Where Pythons of these minor versions may be, and behind them any other: PATH, pyenv, uv.

@@ -17,7 +17,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Success,
         Self::Failed(Kind::Usage),
         Self::Failed(Kind::Input),
@@ -28,6 +28,7 @@ impl Code {
         Self::Failed(Kind::System),
         Self::Failed(Kind::Compile),
         Self::Failed(Kind::Findings),
+        Self::Failed(Kind::Function),
         Self::Failed(Kind::Internal),
         Self::Interrupted,
         Self::Terminated,
@@ -46,6 +47,7 @@ impl Code {
             Self::Failed(Kind::System) => 8,
             Self::Failed(Kind::Compile) => 10,
             Self::Failed(Kind::Findings) => 9,
+            Self::Failed(Kind::Function) => 12,
             Self::Failed(_) => 70,
             Self::Interrupted => 130,
             Self::Terminated => 143,
@@ -65,6 +67,7 @@ impl Code {
             Self::Failed(Kind::System) => "system",
             Self::Failed(Kind::Compile) => "compile",
             Self::Failed(Kind::Findings) => "findings",
+            Self::Failed(Kind::Function) => "function",
             Self::Failed(_) => "internal",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
@@ -85,6 +88,7 @@ impl Code {
             Self::Failed(Kind::Compile) => "A wheel could not be built from its source.",
             Self::Failed(Kind::System) => "This machine failed: disk full, no permission, a program missing.",
             Self::Failed(Kind::Findings) => "The artifact would not work on Lambda; see [findings](findings.md).",
+            Self::Failed(Kind::Function) => "The function that was invoked failed; its answer is on stdout.",
             Self::Failed(_) => "A bug of layerwise.",
             Self::Interrupted => "Ctrl-C. Nothing half-written is left at the output's path.",
             Self::Terminated => "SIGTERM. Nothing half-written is left at the output's path.",
@@ -132,20 +136,26 @@ pub(crate) fn guarded(body: impl FnOnce() -> Code) -> ExitCode {
 
 /// Runs `work` to its end, or drops it at Ctrl-C or SIGTERM.
 pub(crate) fn block_on(work: impl Future<Output = Code>) -> std::io::Result<Code> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(async {
+    block_on_to_the_end(async {
         tokio::select! {
             code = work => code,
             code = stopped() => code,
         }
-    });
+    })
+}
+
+/// Runs `work` to its end; it has to look for [`stopped`] itself.
+pub(crate) fn block_on_to_the_end(work: impl Future<Output = Code>) -> std::io::Result<Code> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(work);
     // Files being written aside remove themselves when their writer ends; give writers a moment for that.
     runtime.shutdown_timeout(Duration::from_secs(2));
     Ok(code)
 }
 
+/// Waits for Ctrl-C or SIGTERM.
 #[cfg(unix)]
-async fn stopped() -> Code {
+pub(crate) async fn stopped() -> Code {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
@@ -155,8 +165,9 @@ async fn stopped() -> Code {
     }
 }
 
+/// Waits for Ctrl-C.
 #[cfg(not(unix))]
-async fn stopped() -> Code {
+pub(crate) async fn stopped() -> Code {
     match tokio::signal::ctrl_c().await {
         Ok(()) => Code::Interrupted,
         Err(_) => std::future::pending().await,

@@ -8,6 +8,17 @@ use crate::ui::error::Failure;
 use crate::ui::findings;
 use crate::{args, env};
 
+/// Where the README's troubleshooting stands.
+const START: &str = "<!-- made by `layerwise generate` from crates/layerwise-cli/src/commands/doctor.rs -->\n";
+const END: &str = "<!-- end -->\n";
+
+/// The README with what is made in it made anew.
+fn readme(text: &str) -> Option<String> {
+    let (before, rest) = text.split_once(START)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{START}{}{END}{after}", doctor::troubleshooting()))
+}
+
 /// Their paths and texts.
 fn files() -> Vec<(String, String)> {
     let terraform = layerwise_terraform::documentation();
@@ -32,6 +43,12 @@ pub(crate) fn run(root: &Path) -> Result<Code, Failure> {
             .and_then(|()| fs_err::write(&path, text))
             .map_err(|error| Failure::system("failed to write the generated files", &error))?;
     }
+    let path = root.join("README.md");
+    let written = fs_err::read_to_string(&path).and_then(|text| match readme(&text) {
+        Some(text) => fs_err::write(&path, text),
+        None => Err(std::io::Error::other("README.md has no place for the troubleshooting")),
+    });
+    written.map_err(|error| Failure::system("failed to write the generated files", &error))?;
     Ok(Code::Success)
 }
 
@@ -68,5 +85,8 @@ mod tests {
             let committed = fs_err::read_to_string(root.join(&path)).unwrap_or_default().replace("\r\n", "\n");
             assert!(committed == text, "{path} is not up to date: run `cargo run -- generate .`");
         }
+        let committed = fs_err::read_to_string(root.join("README.md")).unwrap().replace("\r\n", "\n");
+        let made = readme(&committed).expect("it has the place");
+        assert!(committed == made, "README.md is not up to date: run `cargo run -- generate .`");
     }
 }

@@ -14,14 +14,15 @@ use layerwise::error::{Explain, Kind};
 use layerwise::event::Events;
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
 use layerwise::io::IoSettings;
+use layerwise::model::compile::InvalidSystemPackage;
 use layerwise::model::name::InvalidPackageName;
 use layerwise::model::target::TargetError;
-use layerwise::model::{Architecture, Runtime, Target};
+use layerwise::model::{Architecture, ContainerProgram, Runtime, Target};
 use layerwise::pipeline::{Candidate, Check, Running};
 use layerwise::prove::Search;
 use url::Url;
 
-use crate::args::{BuildArgs, CheckArgs, IndexArgs, InputArgs, LayoutName, RoleName};
+use crate::args::{BuildArgs, CheckArgs, ContainerProgramName, EngineName, IndexArgs, InputArgs, LayoutName, RoleName};
 use crate::env::Environment;
 
 /// What was typed cannot be meant.
@@ -43,6 +44,10 @@ pub(crate) enum SettingsError {
     Name(#[from] InvalidLayerName),
     #[error(transparent)]
     Package(#[from] InvalidPackageName),
+    #[error(transparent)]
+    SystemPackage(#[from] InvalidSystemPackage),
+    #[error("`{0}` is of no use to the engine zig")]
+    OfContainer(&'static str),
     #[error("`--name` names one layer, but the configuration has {0}")]
     NameOfMany(usize),
     #[error("no runtime is named to check for")]
@@ -75,6 +80,7 @@ impl Explain for SettingsError {
             Self::IndexUrl(_) => vec!["write it as `https://host/simple`, or `name=https://host/simple`".to_owned()],
             Self::NoRuntimeToCheck(current) => vec![format!("pass `--runtime` with one of {}", current.join(", "))],
             Self::NoPluginDir => vec!["pass `--dir DIR`".to_owned()],
+            Self::OfContainer(_) => vec!["add `--engine container`".to_owned()],
             Self::NoCacheDir => vec!["pass `--cache-dir DIR`".to_owned()],
             _ => Vec::new(),
         }
@@ -157,6 +163,7 @@ pub(crate) fn project(
         let names = input.compile.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>()?;
         layer.compile.names.extend(names);
         layer.compile.all |= input.compile_all;
+        engine(input, layer)?;
         if let Some(build) = build {
             apply(build, layer, environment)?;
         }
@@ -173,6 +180,34 @@ pub(crate) fn project(
     });
     let functions = functions.collect::<Result<_, _>>()?;
     Ok(Project { dir, layers, functions, warnings: config.warnings })
+}
+
+/// With what is compiled.
+fn engine(input: &InputArgs, layer: &mut LayerSpec) -> Result<(), SettingsError> {
+    if let Some(engine) = input.engine {
+        layer.in_container = engine == EngineName::Container;
+    }
+    let given = [
+        ("--image", input.image.is_some()),
+        ("--system-package", !input.system_packages.is_empty()),
+        ("--container-program", input.container_program.is_some()),
+    ];
+    if let Some((flag, _)) = given.iter().find(|(_, given)| *given && !layer.in_container) {
+        return Err(SettingsError::OfContainer(flag));
+    }
+    let container = &mut layer.container;
+    if let Some(image) = &input.image {
+        container.image = Some(image.clone());
+    }
+    let packages = input.system_packages.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>()?;
+    container.system_packages.extend(packages);
+    if let Some(program) = input.container_program {
+        container.program = Some(match program {
+            ContainerProgramName::Docker => ContainerProgram::Docker,
+            ContainerProgramName::Podman => ContainerProgram::Podman,
+        });
+    }
+    Ok(())
 }
 
 fn apply(build: &BuildArgs, layer: &mut LayerSpec, environment: &Environment) -> Result<(), SettingsError> {
@@ -464,6 +499,31 @@ mod tests {
             matches!(&layers[0].input, InputSpec::Given { files, packages } if files.len() == 1 && packages == &["requests"])
         );
         assert_eq!(project_of("--layer y", file, &[]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn engines() {
+        use layerwise::model::{Container, Engine};
+        let engine = |line: &str, file: &str| project_of(line, file, &[]).map(|layers| layers[0].engine());
+        let container = |packages: &[&str]| Container {
+            system_packages: packages.iter().map(|name| name.parse().unwrap()).collect(),
+            ..Container::default()
+        };
+        let file = "engine = 'container'\nsystem-packages = ['a']\n";
+        assert_eq!(engine("", ""), Ok(Engine::Zig));
+        assert_eq!(engine("", file), Ok(Engine::Container(container(&["a"]))));
+        assert_eq!(engine("--system-package b", file), Ok(Engine::Container(container(&["a", "b"]))));
+        assert_eq!(engine("--engine zig", file), Ok(Engine::Zig));
+        let own = Container {
+            image: Some("me/it".to_owned()),
+            program: Some(ContainerProgram::Podman),
+            ..Container::default()
+        };
+        let line = "--engine container --image me/it --container-program podman";
+        assert_eq!(engine(line, ""), Ok(Engine::Container(own)));
+        assert_eq!(engine("--image x", "").unwrap_err(), "`--image` is of no use to the engine zig");
+        assert!(engine("--engine container --system-package=-y", "").unwrap_err().contains("not the name"));
+        assert!(engine("", "system-packages = ['a b']").unwrap_err().contains("not the name"));
     }
 
     #[test]

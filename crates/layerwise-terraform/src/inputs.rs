@@ -309,6 +309,10 @@ fn digest(inputs: &Inputs, layer: &LayerSpec, lock: Option<&str>, target: Target
         let sha256 = file.sha256.map(|sha256| sha256.to_string()).unwrap_or_default();
         writeln!(text, "{:?} {sha256} {}", file.to.as_str(), file.unpack).ok();
     }
+    if layer.in_container {
+        // Which program runs it is of the machine.
+        writeln!(text, "container {:?} {:?}", layer.container.image, layer.container.system_packages).ok();
+    }
     if let Some(lock) = lock {
         writeln!(text, "{}", Sha256::of(lock.as_bytes())).ok();
     }

@@ -417,6 +417,7 @@ async fn make(
         output: scratch.join(ZIP),
         check: yes(object, "check", true),
         allow: wish.layer.allow.clone(),
+        engine: wish.layer.engine(),
         files: wish.layer.files.clone(),
         environment: wish.layer.environment.clone(),
     };

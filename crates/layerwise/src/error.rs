@@ -20,6 +20,8 @@ pub enum Kind {
     Compile,
     /// The artifact would not work on Lambda.
     Findings,
+    /// A function that was invoked failed.
+    Function,
     /// This machine failed us: disk full, no permission, a program missing.
     System,
     /// A bug of layerwise.

@@ -40,4 +40,6 @@ pub mod pack;
 
 pub mod prove;
 
+pub mod local;
+
 pub mod pipeline;

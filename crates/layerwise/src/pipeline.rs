@@ -23,7 +23,7 @@ use crate::function::{self, CodeError};
 use crate::input::{Inputs, Source};
 use crate::io::{Bucket, CacheError, CachedWheel, Io, IoError, WheelsError, blocking};
 use crate::model::digest::{seal, unseal};
-use crate::model::{Content, ExtraFile, Lock, Note, Runtime, Sha256, Target, limits};
+use crate::model::{Content, Engine, ExtraFile, Lock, Note, Runtime, Sha256, Target, limits};
 use crate::pack::{self, DeflatedCache, PackError, Packed, WheelFile};
 use crate::prove::{self, End, Guard, Proof, ProveError};
 use crate::resolve::{self, Prepare, PreparedSdist, ResolveError, Unprepared};
@@ -49,6 +49,8 @@ pub struct Job {
     pub check: bool,
     /// Findings that are lived with.
     pub allow: Vec<Allowance>,
+    /// With what packages are compiled.
+    pub engine: Engine,
     /// Files that no package brings.
     pub files: Vec<ExtraFile>,
     /// Variables that a function with this layer needs.
@@ -512,17 +514,18 @@ async fn make(job: &Job, lock: &Lock, output: &Path, io: &Arc<Io>) -> Result<Bui
 
 /// The wheels of what the lock has only sources of: from the cache, else built, judged, and then cached.
 async fn build_sources(job: &Job, lock: &Lock, io: &Arc<Io>) -> Result<Vec<CachedWheel>, Error> {
-    let work = Work { target: job.target, indexes: &job.inputs.indexes, policy: &job.inputs.compile, io };
+    let (target, indexes, policy, engine) = (job.target, &job.inputs.indexes, &job.inputs.compile, &job.engine);
+    let work = Work { target, indexes, policy, engine, io };
     let mut wheels = Vec::new();
     for pin in &lock.sources {
-        let known = compile::cached(pin, &job.inputs.dir, &work)?;
+        let known = compile::cached(pin, &job.inputs.dir, &work).await?;
         if let Some(wheel) = known {
             wheels.push(wheel);
             continue;
         }
         let _turn = io.compiles.acquire().await.expect("the semaphore is never closed");
         // Another job may have built it meanwhile.
-        let wheel = match compile::cached(pin, &job.inputs.dir, &work)? {
+        let wheel = match compile::cached(pin, &job.inputs.dir, &work).await? {
             Some(wheel) => wheel,
             None => {
                 let fresh = compile::build(pin, &job.inputs.dir, &work).await?;
@@ -555,11 +558,11 @@ fn judge(fresh: &Fresh, job: &Job) -> Result<(), Error> {
 /// How a build backend is asked for metadata.
 fn prepare(job: &Job, io: &Arc<Io>) -> Arc<Prepare> {
     let (target, indexes, policy) = (job.target, job.inputs.indexes.clone(), job.inputs.compile.clone());
-    let io = Arc::clone(io);
+    let (engine, io) = (job.engine.clone(), Arc::clone(io));
     Arc::new(move |wanted: PreparedSdist| {
-        let (indexes, policy, io) = (indexes.clone(), policy.clone(), Arc::clone(&io));
+        let (indexes, policy, engine, io) = (indexes.clone(), policy.clone(), engine.clone(), Arc::clone(&io));
         Box::pin(async move {
-            let work = Work { target, indexes: &indexes, policy: &policy, io: &io };
+            let work = Work { target, indexes: &indexes, policy: &policy, engine: &engine, io: &io };
             compile::metadata(&wanted.file, &wanted.path, &work).await.map_err(|error| Unprepared {
                 kind: error.kind(),
                 hints: error.hints(),

@@ -21,6 +21,8 @@ mod report;
 mod running;
 mod wheels;
 
+pub(crate) use wheels::auditwheel;
+
 const USAGE: &str = "usage: cargo xtask verdicts [--binary PATH] [--wheels | --running] [NAME…]
 
 Without names: all projects, written to docs/verdicts.md. With names, or with one half only: printed.";

@@ -1,7 +1,7 @@
 //! Wheels: layerwise's verdict on native code and auditwheel's.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fs_err as fs;
@@ -79,7 +79,7 @@ struct Wheel {
 }
 
 pub(super) fn judged(projects: &[Project], place: &Place) -> Result<Judged, String> {
-    let auditwheel = installed(place)?;
+    let auditwheel = auditwheel(&place.path("venv"))?;
     let mut left_out = Vec::new();
     let mut wheels = Vec::new();
     let indexed: Vec<(usize, &Project)> = projects.iter().enumerate().collect();
@@ -226,9 +226,8 @@ fn judge(wheel: &Wheel, auditwheel: &PathBuf, place: &Place) -> Result<Vec<Row>,
     Ok(rows)
 }
 
-/// auditwheel in an environment of its own.
-fn installed(place: &Place) -> Result<PathBuf, String> {
-    let venv = place.path("venv");
+/// auditwheel in an environment of its own, at `venv`.
+pub(crate) fn auditwheel(venv: &Path) -> Result<PathBuf, String> {
     let program = venv.join("bin/auditwheel");
     if !program.exists() {
         let venv = venv.to_str().ok_or("a path that is not UTF-8")?;

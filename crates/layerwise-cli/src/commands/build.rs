@@ -61,7 +61,7 @@ fn done(built: Built) -> Done {
 }
 
 /// A pipeline's error; the one about Lambda's limit says what to cut, the one about findings which.
-fn failure(error: pipeline::Error, handler: Option<&str>, page: &Page) -> Failure {
+pub(super) fn failure(error: pipeline::Error, handler: Option<&str>, page: &Page) -> Failure {
     let details = match &error {
         pipeline::Error::TooLarge { unzipped_bytes, packages, .. } => {
             Some(human::what_to_cut(*unzipped_bytes, packages))
@@ -120,19 +120,23 @@ where
 }
 
 /// A place in the matrix: a layer and a target, with the job, unless its inputs could not be read.
-type Planned = (String, Target, Result<Arc<Job>, Failure>);
+pub(super) type Planned = (String, Target, Result<Arc<Job>, Failure>);
 
 /// A place in the matrix, and how it ended.
-type Ended = (String, Target, Result<Done, Failure>);
+pub(super) type Ended = (String, Target, Result<Done, Failure>);
 
 /// What is to be done.
-struct Prepared {
-    jobs: Vec<Planned>,
-    functions: Vec<(FunctionSpec, Target)>,
-    io: Arc<Io>,
+pub(super) struct Prepared {
+    pub(super) jobs: Vec<Planned>,
+    pub(super) functions: Vec<(FunctionSpec, Target)>,
+    pub(super) io: Arc<Io>,
 }
 
-fn prepare(input: &InputArgs, build: Option<&BuildArgs>, context: &Context<'_>) -> Result<Prepared, Failure> {
+pub(super) fn prepare(
+    input: &InputArgs,
+    build: Option<&BuildArgs>,
+    context: &Context<'_>,
+) -> Result<Prepared, Failure> {
     let environment = context.environment;
     let mut project = settings::project(input, build, environment)?;
     for warning in &project.warnings {
@@ -231,7 +235,7 @@ async fn build_functions(
 }
 
 /// The layers of a function, those of the configuration as they were built.
-fn attached(function: &FunctionSpec, target: Target, layers: &[Ended]) -> Result<Vec<Attached>, Failure> {
+pub(super) fn attached(function: &FunctionSpec, target: Target, layers: &[Ended]) -> Result<Vec<Attached>, Failure> {
     let one = |layer: &LayerRef| match layer {
         LayerRef::Path(path) => Ok(Attached::Path(path.clone())),
         LayerRef::Named(name) => {
@@ -266,10 +270,11 @@ fn job(cell: &Cell<'_>, dir: &Path, flags: &IndexOptions, context: &Context<'_>)
         allow: layer.allow.clone(),
         files: layer.files.clone(),
         environment: layer.environment.clone(),
+        engine: layer.engine(),
     })
 }
 
-async fn at_once<W, F>(jobs: &[Planned], io: &Arc<Io>, work: &W) -> Vec<Ended>
+pub(super) async fn at_once<W, F>(jobs: &[Planned], io: &Arc<Io>, work: &W) -> Vec<Ended>
 where
     W: Fn(Arc<Job>, Arc<Io>) -> F,
     F: Future<Output = Result<Done, Failure>> + Send + 'static,
@@ -416,6 +421,7 @@ mod tests {
             allow: Vec::new(),
             files: Vec::new(),
             environment: BTreeMap::new(),
+            engine: layerwise::model::Engine::default(),
         };
         (name.to_owned(), target, Ok(Arc::new(job)))
     }

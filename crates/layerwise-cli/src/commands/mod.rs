@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod config;
 pub(crate) mod doctor;
+mod local;
 mod lock;
 mod man;
 mod targets;
@@ -43,6 +44,8 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> Code {
     let done = match cli.command {
         Command::Build(args) => build::run(&args, &context),
         Command::Check(args) => check::run(&args, &context),
+        Command::Serve(args) => local::serve(&args, &context),
+        Command::Invoke(args) => local::invoke(&args, &context),
         Command::Lock(args) => lock::run(&args, &context),
         Command::Cache(command) => cache::run(&command, &context),
         Command::Terraform(command) => terraform::run(&command, &context),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::commands::doctor::{Found, Health};
 use anstyle::{AnsiColor, Style};
 use layerwise::audit::{Finding, Problem, Report, Severity};
+use layerwise::local::{Event, Function};
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 use layerwise::model::{Lock, Note, Runtime, Target};
 use layerwise::pipeline::{Built, BuiltPackage, Checked, LockUse};
@@ -107,6 +108,61 @@ pub(crate) fn built(built: &Built, page: &Page) -> String {
     text += &row("time", &timings(built));
     text += &format!("\n{} {}\n", page.green("built"), super::relative(&built.output, &page.dir));
     text
+}
+
+/// A function that is served.
+pub(crate) fn served(function: &Function, page: &Page) -> String {
+    let layers: Vec<&str> = function.layers.iter().map(|layer| layer.name.as_str()).collect();
+    let with = if layers.is_empty() { String::new() } else { format!(", layers {}", layers.join(", ")) };
+    let emulated = if function.python.emulator.is_some() { ", emulated" } else { "" };
+    format!(
+        "{}  {}, {} (Python {}{emulated}), {} MB, {} s{with}",
+        page.bold(&function.name),
+        function.handler,
+        function.target,
+        function.python.version,
+        function.memory,
+        function.timeout.as_secs(),
+    )
+}
+
+/// Where functions are served.
+pub(crate) fn endpoint(url: &str, page: &Page) -> String {
+    format!(
+        "{} {url}\n{}",
+        page.green("serving at"),
+        page.dim(&format!("aws lambda invoke --endpoint-url {url} …   Ctrl-C ends it"))
+    )
+}
+
+/// What happened in the local Lambda, as a line; what the log says anyway is not said.
+pub(crate) fn happened(event: &Event, page: &Page) -> Option<String> {
+    Some(match event {
+        Event::Function { again: false, .. } | Event::Started { .. } => return None,
+        Event::Function { function, .. } => format!("{} {function}\n", page.cyan("reloaded")),
+        Event::ReloadFailed { function, error } => {
+            format!("{} {function}, the former one stays: {error}\n", page.red("not reloaded"))
+        }
+        Event::Finished { function, milliseconds, init_milliseconds, memory, error, .. } => {
+            let start = init_milliseconds.map(|init| format!(", start {init:.0} ms")).unwrap_or_default();
+            match error {
+                None => format!("{} {function} in {milliseconds:.1} ms, {memory} MB{start}\n", page.green("done")),
+                Some((kind, message)) => {
+                    format!(
+                        "{} {function} after {milliseconds:.1} ms: {kind}: {}\n",
+                        page.red("failed"),
+                        clip(message, 200)
+                    )
+                }
+            }
+        }
+        // A terminal is not driven by what a function prints.
+        Event::Log { message, .. } => {
+            let line: String =
+                message.trim_end().chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+            format!("{}\n", page.dim(&line))
+        }
+    })
 }
 
 /// `clean`, `2 warnings, 1 note`, or that nobody looked.
@@ -401,15 +457,15 @@ pub(crate) fn targets(runtimes: &[Runtime], today: &str, page: &Page) -> String 
 /// What a machine has and lacks, for `layerwise doctor`.
 pub(crate) fn doctor(found: &[Found], page: &Page) -> String {
     let mut text = String::new();
-    for Found { thing, health, detail } in found {
+    for Found { thing, health, detail, get } in found {
         let mark = match health {
             Health::Here => page.green("here   "),
             Health::Missing => page.yellow("missing"),
             Health::Broken => page.red("broken "),
         };
-        text += &format!("{mark}  {:<16}  {}\n", thing.name, clip(detail, 200));
+        text += &format!("{mark}  {:<16}  {}\n", thing.name, clip(detail, 300));
         if *health != Health::Here {
-            text += &format!("{:27}for {}\n{:27}{}\n", "", thing.what_for, "", page.dim(thing.get));
+            text += &format!("{:27}for {}\n{:27}{}\n", "", thing.what_for, "", page.dim(get));
         }
     }
     text

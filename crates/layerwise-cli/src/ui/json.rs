@@ -309,6 +309,7 @@ pub(crate) fn doctor(found: &[Found]) -> String {
     let things: Vec<Value> = found
         .iter()
         .map(|found| {
+            let on = found.thing.get;
             json!({
                 "name": found.thing.name,
                 "status": match found.health {
@@ -318,7 +319,8 @@ pub(crate) fn doctor(found: &[Found]) -> String {
                 },
                 "detail": found.detail,
                 "what_for": found.thing.what_for,
-                "get": found.thing.get,
+                "get": found.get,
+                "get_on": { "linux": on.linux, "macos": on.macos, "windows": on.windows },
             })
         })
         .collect();

@@ -7,6 +7,7 @@ mod bytes;
 mod check;
 mod cli;
 mod compile;
+mod container;
 mod crash;
 mod fetch;
 mod function;

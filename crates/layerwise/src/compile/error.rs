@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::container::ContainerError;
 use super::why::Cause;
 use crate::error::{Explain, Kind};
 use crate::io::{CacheError, WheelsError};
@@ -166,6 +167,9 @@ pub enum CompileError {
         /// All that was said.
         log: PathBuf,
     },
+    /// A container.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
     /// A wheel, or a file of it.
     #[error(transparent)]
     Wheels(#[from] WheelsError),
@@ -186,6 +190,7 @@ pub enum CompileError {
 impl Explain for CompileError {
     fn kind(&self) -> Kind {
         match self {
+            Self::Container(error) => error.kind(),
             Self::Wheels(error) => error.kind(),
             Self::Upstream(error) => error.kind(),
             Self::Uv(error) => error.kind(),
@@ -201,6 +206,7 @@ impl Explain for CompileError {
     fn hints(&self) -> Vec<String> {
         let see = |log: &PathBuf| format!("the whole log is in `{}`", log.display());
         match self {
+            Self::Container(error) => error.hints(),
             Self::Wheels(error) => error.hints(),
             Self::Upstream(error) => error.hints(),
             Self::Uv(error) => error.hints(),

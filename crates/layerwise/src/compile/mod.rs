@@ -1,4 +1,6 @@
-//! Source distributions → wheels for the target, whatever the host: the engine `zig`.
+//! Source distributions → wheels for the target, whatever the host.
+//!
+//! By the engine `container` (see there), or by the engine `zig`, of which the rest of this speaks.
 //!
 //! Build hooks (PEP 517) run in a directory of their own, on a host Python of the target's minor version that is made
 //! to speak for the target, with a build environment made by uv, and with zig behind every compiler's name. They see
@@ -19,12 +21,13 @@ use crate::event::{Event, Stage};
 use crate::input::IndexOptions;
 use crate::io::{Bucket, CachedWheel, Io, WantedSdist};
 use crate::model::tag::Tags;
-use crate::model::{CompilePolicy, PackageName, Sha256, SourcePin, Target, WheelSource};
+use crate::model::{CompilePolicy, Engine, PackageName, Sha256, SourcePin, Target, WheelSource};
 use crate::resolve::server::Server;
 use crate::resolve::upstream::Upstream;
 use crate::resolve::uv::Uv;
 use crate::sdist;
 
+pub mod container;
 mod error;
 pub mod plan;
 mod python;
@@ -37,6 +40,7 @@ mod wheel;
 pub mod why;
 mod zig;
 
+pub use container::InContainer;
 pub use error::CompileError;
 pub use wheel::Facts;
 
@@ -60,6 +64,8 @@ pub struct Work<'a> {
     pub indexes: &'a IndexOptions,
     /// What may be compiled.
     pub policy: &'a CompilePolicy,
+    /// With what.
+    pub engine: &'a Engine,
     /// The world.
     pub io: &'a Arc<Io>,
 }
@@ -104,6 +110,9 @@ pub struct Provenance {
     pub dropped: Vec<String>,
     /// Whether it was built behind walls, or why not.
     pub isolated: Result<(), String>,
+    /// The container it was built in, where it was.
+    #[serde(default)]
+    pub container: Option<InContainer>,
 }
 
 /// What the cache keeps of a wheel that was built.
@@ -115,10 +124,14 @@ struct Kept {
 }
 
 /// Everything that decides what a source distribution is built to, except what is written down after the build
-/// (`Provenance`): a wheel stays right when the host gets another Rust.
-fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>) -> String {
-    let compiled = work.policy.allows(name);
-    let tools = if compiled { format!("zig {} rules {}", zig::version(), shim::RULES) } else { "pure".to_owned() };
+/// (`Provenance`): a wheel stays right when the host gets another Rust. `container` is the identity of the container, of
+/// a build in one.
+fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>, container: Option<&str>) -> String {
+    let tools = match (work.policy.allows(name), container) {
+        (false, _) => "pure".to_owned(),
+        (true, Some(container)) => container.to_owned(),
+        (true, None) => format!("zig {} rules {}", zig::version(), shim::RULES),
+    };
     let text = format!("layerwise build 1\n{sdist}\n{}\n{}\n{tools}\n", work.target.slug(), work.target.runtime.glibc);
     format!("{}.json", Sha256::of(text.as_bytes()))
 }
@@ -127,9 +140,18 @@ fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>) -> String {
 ///
 /// # Errors
 /// Where the cache cannot be read.
-pub fn cached(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Option<CachedWheel>, CompileError> {
+pub async fn cached(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Option<CachedWheel>, CompileError> {
     let digest = identity(pin, dir)?;
-    let Some(bytes) = work.io.cache.read(Bucket::Built, &key(digest, &pin.name, work))? else { return Ok(None) };
+    let container = match work.engine {
+        Engine::Container(container) if work.policy.allows(&pin.name) => {
+            let identity = container::identity(container, work.target, work.io).await;
+            let Some(identity) = identity else { return Ok(None) };
+            Some(identity)
+        }
+        _ => None,
+    };
+    let key = key(digest, &pin.name, work, container.as_deref());
+    let Some(bytes) = work.io.cache.read(Bucket::Built, &key)? else { return Ok(None) };
     let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
     let Ok(name) = kept.wheel.parse() else { return Ok(None) };
     Ok(work.io.cached_wheel(&name, kept.sha256)?)
@@ -178,9 +200,13 @@ pub fn plausible(fresh: &Fresh, target: Target) -> Result<(), CompileError> {
         return Err(refused(why.to_owned()));
     }
     if let Some(glibc) = facts.glibc.filter(|glibc| *glibc > target.runtime.glibc) {
-        return Err(refused(format!("it needs glibc {glibc}, {} has {}", target.runtime.name, target.runtime.glibc)));
+        let image = fresh.provenance.container.as_ref().and_then(|container| container.glibc.as_deref());
+        let image = image.map(|image| format!("; the image it was built in has {image}")).unwrap_or_default();
+        let (name, has) = (&target.runtime.name, target.runtime.glibc);
+        return Err(refused(format!("it needs glibc {glibc}, {name} has {has}{image}")));
     }
-    if !facts.elf_files.is_empty() && fresh.provenance.compiler_calls == 0 {
+    let by_zig = fresh.provenance.container.is_none();
+    if by_zig && !facts.elf_files.is_empty() && fresh.provenance.compiler_calls == 0 {
         return Err(refused("it has compiled files, but layerwise's compiler was never called".to_owned()));
     }
     Tags::of(target).rank(&facts.name).map(drop).map_err(|_| refused(format!("`{}` does not fit {target}", facts.name)))
@@ -220,7 +246,10 @@ async fn site_of(pin: &SourcePin, path: &Path, sha256: Sha256, work: &Work<'_>) 
     };
     let source = Source { file: &pin.file, path, name: &pin.name, sha256, item: &item };
     work.io.emit(Event::Started { stage: Stage::Compile, item: &item, bytes: None });
-    let built = wheel_of(&source, work).await;
+    let built = match work.engine {
+        Engine::Zig => wheel_of(&source, work).await,
+        Engine::Container(container) => container::wheel(&source, container, work).await,
+    };
     work.io.emit(Event::Finished { stage: Stage::Compile, item: &item });
     built
 }
@@ -238,13 +267,12 @@ pub async fn metadata(file: &str, path: &Path, work: &Work<'_>) -> Result<String
     let _turn = work.io.compiles.acquire().await.expect("the semaphore is never closed");
     work.io.emit(Event::Started { stage: Stage::Compile, item: &item, bytes: None });
     let told = async {
-        let site = Site::make(&source, work).await?;
-        site.hook("metadata").await.and_then(|answer| {
-            answer
-                .as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| odd("its backend answered something else than a text".to_owned()))
-        })
+        let answer = match work.engine {
+            Engine::Zig => Site::make(&source, work).await?.hook("metadata").await?,
+            Engine::Container(container) => container::metadata(&source, container, work).await?,
+        };
+        let text = answer.as_str().map(str::to_owned);
+        text.ok_or_else(|| odd("its backend answered something else than a text".to_owned()))
     };
     let told = told.await;
     work.io.emit(Event::Finished { stage: Stage::Compile, item: &item });
@@ -300,10 +328,27 @@ async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Fresh, Compile
         compiler_calls,
         dropped,
         isolated: site.isolated.clone(),
+        container: None,
     };
-    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work));
+    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work, None));
     let Site { dir, log, .. } = site;
     Ok(Fresh { file, path, facts, provenance, log, key, _dir: dir })
+}
+
+/// Puts the sources into the directory `src` and reads their `pyproject.toml`.
+async fn unpack(source: &Source<'_>, src: &Path) -> Result<BuildSystem, CompileError> {
+    let (archive, file, to) = (source.path.to_owned(), source.file.to_owned(), src.to_owned());
+    let unpacked = tokio::task::spawn_blocking(move || {
+        if archive.is_dir() {
+            return tree::copy(&archive, &to).map_err(|source| CompileError::Directory { path: archive, source });
+        }
+        Ok(sdist::unpack(&archive, &file, &to)?)
+    })
+    .await;
+    unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let pyproject = fs::read_to_string(src.join("pyproject.toml")).ok();
+    let system = BuildSystem::read(pyproject.as_deref());
+    system.map_err(|what| CompileError::Pyproject { file: source.file.to_owned(), what })
 }
 
 /// The place of one build, made ready.
@@ -339,19 +384,7 @@ impl<'a> Site<'a> {
         let log = io.cache.path(Bucket::Logs, &format!("{}-{}.log", source.name, work.target.slug()));
         fs::write(&log, format!("{}\n", source.file)).map_err(prepare("the log"))?;
 
-        let (archive, file, src) = (source.path.to_owned(), source.file.to_owned(), path.join("src"));
-        let unpacked = tokio::task::spawn_blocking(move || {
-            if archive.is_dir() {
-                return tree::copy(&archive, &src).map_err(|source| CompileError::Directory { path: archive, source });
-            }
-            Ok(sdist::unpack(&archive, &file, &src)?)
-        })
-        .await;
-        unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        let pyproject = fs::read_to_string(path.join("src/pyproject.toml")).ok();
-        let system = BuildSystem::read(pyproject.as_deref());
-        let system = system.map_err(|what| CompileError::Pyproject { file: source.file.to_owned(), what })?;
-
+        let system = unpack(source, &path.join("src")).await?;
         let uv = Uv::find(io, work.indexes).await?;
         let python = Python::find(work.target, &uv, io).await?;
         let refuses = !work.policy.allows(source.name);

@@ -5,8 +5,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
-use std::io::Write as _;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use std::io::{Read as _, Write as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::event::{Event, Stage};
@@ -23,6 +23,74 @@ pub(super) enum Ended {
     Exit(ExitStatus),
     /// It took too long, and was stopped.
     TimedOut,
+}
+
+/// How a program is talked to.
+pub(super) struct Talk<'a> {
+    /// The file whose bytes it gets.
+    pub input: &'a Path,
+    /// The file for what it answers.
+    pub output: &'a Path,
+    /// The most that it may answer, in bytes.
+    pub most: u64,
+    /// How long it may run.
+    pub limit: Duration,
+}
+
+/// Runs `command` with the bytes of a file on standard input, which stays open as long as it runs, and keeps what it
+/// answers on standard output in another file. What it says on standard error goes where [`run`] puts it.
+///
+/// # Errors
+/// What the system says, where it cannot be started, its answer cannot be kept, or is too long.
+pub(super) async fn run_piped(
+    mut command: Command,
+    talk: &Talk<'_>,
+    log: &Path,
+    item: &str,
+    io: &Io,
+) -> std::io::Result<Ended> {
+    let (mut input, mut answer) = (fs::File::open(talk.input)?, fs::File::create(talk.output)?);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    #[cfg(unix)]
+    command.process_group(0);
+    let mut child = command.spawn()?;
+    let group = Group(child.id());
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let keeper = tokio::sync::Mutex::new(Keeper::open(log)?);
+    let work = async {
+        let feed = async {
+            let mut stdin = stdin?;
+            let mut buffer = vec![0; 256 << 10];
+            loop {
+                let count = input.read(&mut buffer).ok().filter(|count| *count > 0);
+                let Some(count) = count else { return Some(stdin) };
+                // Whoever ended before it had read everything says why.
+                stdin.write_all(&buffer[..count]).await.ok()?;
+            }
+        };
+        let take = async {
+            let Some(mut stdout) = stdout else { return Ok(()) };
+            let (mut buffer, mut left) = (vec![0; 256 << 10], talk.most);
+            loop {
+                let count = stdout.read(&mut buffer).await?;
+                if count == 0 {
+                    return answer.flush();
+                }
+                left = left.checked_sub(count as u64).ok_or_else(|| std::io::Error::other("it answers too much"))?;
+                answer.write_all(&buffer[..count])?;
+            }
+        };
+        // The program may end while it is still fed: then feeding fails, and ends too.
+        let (_open, taken, kept) = tokio::join!(feed, take, keep(stderr, &keeper, item, io));
+        taken.and(kept)?;
+        child.wait().await
+    };
+    let ended = tokio::time::timeout(talk.limit, work).await;
+    drop(group);
+    match ended {
+        Ok(status) => status.map(Ended::Exit),
+        Err(_) => Ok(Ended::TimedOut),
+    }
 }
 
 /// Runs `command`, appends what it says to the file at `log` and tells its last line as that of `item`.
@@ -42,9 +110,7 @@ pub(super) async fn run(
     let mut child = command.spawn()?;
     let group = Group(child.id());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let file = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    let kept = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let keeper = tokio::sync::Mutex::new(Keeper { file, kept, told: None });
+    let keeper = tokio::sync::Mutex::new(Keeper::open(log)?);
     let work = async {
         let (out, err) = tokio::join!(keep(stdout, &keeper, item, io), keep(stderr, &keeper, item, io));
         out.and(err)?;
@@ -76,6 +142,14 @@ struct Keeper {
     file: fs::File,
     kept: usize,
     told: Option<Instant>,
+}
+
+impl Keeper {
+    fn open(log: &Path) -> std::io::Result<Self> {
+        let file = fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let kept = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        Ok(Self { file, kept, told: None })
+    }
 }
 
 async fn keep(

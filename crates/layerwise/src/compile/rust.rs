@@ -97,7 +97,7 @@ impl Rust {
 }
 
 /// The `Cargo.toml` files that are not below another one's directory, sorted.
-fn manifests(src: &Path) -> Vec<PathBuf> {
+pub(super) fn manifests(src: &Path) -> Vec<PathBuf> {
     let mut found = BTreeSet::new();
     let mut dirs = vec![(src.to_owned(), 0)];
     while let Some((dir, depth)) = dirs.pop() {

@@ -62,7 +62,7 @@ pub fn run(_: &str, _: &[std::ffi::OsString], _: &Path) -> std::io::Result<i32> 
 }
 
 #[cfg(target_os = "linux")]
-mod linux {
+pub(crate) mod linux {
     use std::ffi::OsString;
     use std::io;
     use std::os::unix::process::CommandExt as _;
@@ -181,14 +181,14 @@ mod linux {
     }
 
     /// One user and one group, inside and outside.
-    fn map_user(inside: u32, uid: u32, gid: u32) -> io::Result<()> {
+    pub(crate) fn map_user(inside: u32, uid: u32, gid: u32) -> io::Result<()> {
         fs::write("/proc/self/setgroups", "deny")?;
         fs::write("/proc/self/uid_map", format!("{inside} {uid} 1"))?;
         fs::write("/proc/self/gid_map", format!("{inside} {gid} 1"))
     }
 
     /// Where programs and libraries of the system are. Links (`/bin` → `usr/bin`) are shown as what they point to.
-    fn system_directories() -> Vec<PathBuf> {
+    pub(crate) fn system_directories() -> Vec<PathBuf> {
         let names = [
             "/usr",
             "/bin",
@@ -208,7 +208,7 @@ mod linux {
     }
 
     /// Makes the place for a file or directory, and binds it there.
-    fn show(what: &Path, at: &Path, read_only: bool) -> io::Result<()> {
+    pub(crate) fn show(what: &Path, at: &Path, read_only: bool) -> io::Result<()> {
         if what.is_dir() {
             fs::create_dir_all(at)?;
         } else {
@@ -218,7 +218,7 @@ mod linux {
         bind(what, at, read_only)
     }
 
-    fn bind(what: &Path, at: &Path, read_only: bool) -> io::Result<()> {
+    pub(crate) fn bind(what: &Path, at: &Path, read_only: bool) -> io::Result<()> {
         let none: Option<&str> = None;
         mount(Some(what), at, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
         if read_only {

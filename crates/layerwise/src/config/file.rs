@@ -71,6 +71,16 @@ pub(super) struct Table {
     pub(super) compile: Option<Spanned<Vec<String>>>,
     /// Compile whatever has no wheel that fits.
     pub(super) compile_all: Option<bool>,
+    /// With what packages are compiled.
+    pub(super) engine: Option<EngineName>,
+    /// The image that the engine `container` compiles in; `{architecture}` in it becomes `x86_64` or `arm64`. The
+    /// default is AWS's own build image of the runtime.
+    pub(super) image: Option<String>,
+    /// Packages of the image's distribution that the engine `container` installs first, with dnf, yum, apt-get or apk.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) system_packages: Option<Spanned<Vec<String>>>,
+    /// The program that the engine `container` runs; the default is whichever answers.
+    pub(super) container_program: Option<ContainerProgramName>,
     /// Where the zip goes, relative to the project's directory; `{name}`, `{runtime}` and `{architecture}` are
     /// replaced. The default is `dist/{name}-{runtime}-{architecture}.zip`.
     #[schemars(with = "Option<String>")]
@@ -172,6 +182,26 @@ pub(super) struct AllowTable {
     pub(super) files: Option<Spanned<String>>,
     /// Why it is all right.
     pub(super) reason: String,
+}
+
+/// With what packages are compiled.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum EngineName {
+    /// A cross compiler on this machine.
+    Zig,
+    /// The compiler of an image, run by docker or podman.
+    Container,
+}
+
+/// A program that runs containers.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ContainerProgramName {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
 }
 
 /// Where packages stand.

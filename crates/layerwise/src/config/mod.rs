@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 use crate::assemble::{self, Layout};
 use crate::audit::allow::FilePattern;
 use crate::audit::{Allowance, Rule};
-use crate::model::{Architecture, CompilePolicy, ExtraFile, Runtime, Target};
+use crate::model::{Architecture, CompilePolicy, Container, ContainerProgram, Engine, ExtraFile, Runtime, Target};
 
 mod error;
 mod file;
@@ -22,7 +22,7 @@ mod function;
 
 use error::SourceFile;
 pub use error::{ConfigError, Place};
-use file::{AllowTable, LayoutName, Table};
+use file::{AllowTable, ContainerProgramName, EngineName, LayoutName, Table};
 pub use function::{Dependencies, FunctionName, FunctionSpec, InvalidFunctionName, LayerRef};
 
 /// The name of an AWS Lambda layer: 1 to 140 ASCII letters, digits, `-` and `_`.
@@ -114,6 +114,10 @@ pub struct LayerSpec {
     pub exclude_runtime_packages: bool,
     /// What may be compiled where no wheel fits.
     pub compile: CompilePolicy,
+    /// Whether packages are compiled in a container.
+    pub in_container: bool,
+    /// The container, where they are.
+    pub container: Container,
     /// Where artifacts go.
     pub output: OutputTemplate,
     /// Findings of the check that are lived with.
@@ -122,6 +126,13 @@ pub struct LayerSpec {
     pub files: Vec<ExtraFile>,
     /// Variables that a function with this layer needs.
     pub environment: BTreeMap<String, String>,
+}
+
+impl LayerSpec {
+    /// With what packages are compiled.
+    pub fn engine(&self) -> Engine {
+        if self.in_container { Engine::Container(self.container.clone()) } else { Engine::Zig }
+    }
 }
 
 /// Where a layer's dependencies stand. Paths are absolute, or relative to what the caller gave.
@@ -363,6 +374,8 @@ impl Reader<'_> {
             assemble: assemble::Options::default(),
             exclude_runtime_packages: false,
             compile: CompilePolicy::default(),
+            in_container: false,
+            container: Container::default(),
             output: OutputTemplate::new(self.dir, OutputTemplate::DEFAULT)?,
             allow: Vec::new(),
             files: Vec::new(),
@@ -443,6 +456,24 @@ impl Reader<'_> {
         }
         if let Some(all) = table.compile_all {
             layer.compile.all = all;
+        }
+        if let Some(engine) = table.engine {
+            layer.in_container = matches!(engine, EngineName::Container);
+        }
+        if let Some(image) = table.image {
+            layer.container.image = Some(image);
+        }
+        if let Some(packages) = table.system_packages {
+            let names = packages.get_ref().iter().map(|name| name.parse()).collect::<Result<_, _>>();
+            layer.container.system_packages = names.map_err(|error: crate::model::compile::InvalidSystemPackage| {
+                self.source.error(&packages.span(), error.to_string())
+            })?;
+        }
+        if let Some(program) = table.container_program {
+            layer.container.program = Some(match program {
+                ContainerProgramName::Docker => ContainerProgram::Docker,
+                ContainerProgramName::Podman => ContainerProgram::Podman,
+            });
         }
         if let Some(allow) = table.allow {
             layer.allow = allow.into_iter().map(|table| self.allowance(table)).collect::<Result<_, _>>()?;

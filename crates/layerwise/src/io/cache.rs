@@ -34,7 +34,9 @@ pub enum Bucket {
     Tools,
     /// uv's own cache (checkouts, builds of local sources).
     Uv,
-    /// Compilers, each a directory that is whole or not there.
+    /// Layers as functions see them, by their sha256s; each a directory that is whole or not there.
+    Unpacked,
+    /// Compilers and other parts of runtimes, each a directory that is whole or not there.
     Toolchains,
     /// Records of wheels that were built here (they themselves are among the wheels).
     Built,
@@ -46,7 +48,7 @@ pub enum Bucket {
 
 impl Bucket {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Wheels,
         Self::Sdists,
         Self::Files,
@@ -56,6 +58,7 @@ impl Bucket {
         Self::Deflated,
         Self::Tools,
         Self::Uv,
+        Self::Unpacked,
         Self::Toolchains,
         Self::Built,
         Self::Builds,
@@ -74,6 +77,7 @@ impl Bucket {
             Self::Deflated => "deflated-v1",
             Self::Tools => "tools-v1",
             Self::Uv => "uv-v1",
+            Self::Unpacked => "unpacked-v1",
             Self::Toolchains => "toolchains-v1",
             Self::Built => "built-v1",
             Self::Builds => "builds-v1",

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Events};
+use crate::model::ContainerProgram;
 
 pub mod cache;
 pub mod http;
@@ -60,6 +61,8 @@ pub struct Programs {
     pub path_rustc: Option<PathBuf>,
     /// The `rustc` that the user named.
     pub rustc: Option<PathBuf>,
+    /// Programs that run containers, in the order in which they are tried.
+    pub containers: Vec<(ContainerProgram, PathBuf)>,
     /// Processes at once.
     pub jobs: usize,
 }

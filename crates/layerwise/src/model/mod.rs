@@ -12,7 +12,7 @@ pub mod tag;
 pub mod target;
 pub mod tree;
 
-pub use compile::CompilePolicy;
+pub use compile::{CompilePolicy, Container, ContainerProgram, Engine, SystemPackage};
 pub use digest::Sha256;
 pub use extra::{ExtraFile, FoundFile, Origin};
 pub use lock::{Lock, Note, Pin, SourcePin, WheelSource};

@@ -94,6 +94,8 @@ pub struct Runtime {
     pub instructions: String,
     /// Where it exists.
     pub architectures: Vec<Architecture>,
+    /// The image that AWS offers to build for it; `{architecture}` in it stands for the architecture.
+    pub build_image: Option<String>,
     /// Known to the API, not generally available.
     pub preview: bool,
     /// Why layerwise refuses it, if it does.
@@ -267,6 +269,7 @@ fn parse(text: &str) -> Result<Data, String> {
         python: String,
         os: String,
         architectures: Vec<String>,
+        build_image: Option<String>,
         #[serde(default)]
         preview: bool,
         blocked: Option<String>,
@@ -303,6 +306,7 @@ fn parse(text: &str) -> Result<Data, String> {
                 .iter()
                 .map(|a| Architecture::parse(a).ok_or_else(|| format!("bad architecture {a}")))
                 .collect::<Result<_, _>>()?,
+            build_image: row.build_image,
             preview: row.preview,
             blocked: row.blocked,
             deprecated: row.deprecated,

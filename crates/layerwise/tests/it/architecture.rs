@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("assemble", &["error", "model", "wheel"]),
     ("pack", &["error", "model", "wheel"]),
     ("prove", &["error", "model"]),
+    ("local", &["compile", "error", "event", "input", "io", "model", "prove", "resolve", "wheel"]),
 ];
 
 struct Paths(Vec<String>);

@@ -1,0 +1,313 @@
+//! The log lines of all functions, the newest of them: bounded in bytes, the oldest go first. And the platform's own
+//! lines, in Lambda's words.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+/// The most bytes of lines that are kept, over all functions. With what each costs besides, about twice of it.
+const KEPT: usize = 8 << 20;
+/// What a line costs besides its text, in bytes.
+const LINE_COST: usize = 96;
+/// The longest line: what is longer is broken, as CloudWatch Logs breaks it.
+pub(super) const LONGEST_LINE: usize = 256 << 10;
+
+/// One line.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// Counts up over all lines.
+    pub id: u64,
+    /// Milliseconds since 1970.
+    pub at: u64,
+    /// The log group.
+    pub group: Arc<str>,
+    /// The log stream: one environment's.
+    pub stream: Arc<str>,
+    /// The text, with its newline.
+    pub message: Box<str>,
+}
+
+/// All lines that are kept.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    lines: VecDeque<Line>,
+    bytes: usize,
+    next: u64,
+    /// Group → stream → first and last moment.
+    streams: BTreeMap<Arc<str>, BTreeMap<Arc<str>, (u64, u64)>>,
+}
+
+impl Logs {
+    /// Makes a group known before it has lines.
+    pub(super) fn add_group(&mut self, group: Arc<str>) {
+        self.streams.entry(group).or_default();
+    }
+
+    pub(super) fn push(&mut self, group: &Arc<str>, stream: &Arc<str>, at: u64, message: String) {
+        let streams = self.streams.entry(Arc::clone(group)).or_default();
+        streams.entry(Arc::clone(stream)).or_insert((at, at)).1 = at;
+        self.bytes += message.len() + LINE_COST;
+        let (group, stream) = (Arc::clone(group), Arc::clone(stream));
+        self.lines.push_back(Line { id: self.next, at, group, stream, message: message.into_boxed_str() });
+        self.next += 1;
+        while self.bytes > KEPT {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.bytes -= oldest.message.len() + LINE_COST;
+            // A stream without lines is forgotten, too: there may be as many as there were timeouts.
+            if let Some(streams) = self.streams.get_mut(&oldest.group)
+                && streams.get(&oldest.stream).is_some_and(|(_, last)| *last <= oldest.at)
+                && self.lines.front().is_none_or(|line| line.stream != oldest.stream)
+            {
+                streams.remove(&oldest.stream);
+            }
+        }
+    }
+
+    /// The lines from number `from` on.
+    pub(super) fn from(&self, from: u64) -> impl Iterator<Item = &Line> {
+        let skip = self.lines.partition_point(|line| line.id < from);
+        self.lines.range(skip..)
+    }
+
+    /// The groups.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.streams.keys()
+    }
+
+    /// The streams of a group with their first and last moments; `None`: there is no such group.
+    pub(super) fn streams(&self, group: &str) -> Option<&BTreeMap<Arc<str>, (u64, u64)>> {
+        self.streams.get(group)
+    }
+}
+
+/// Takes whole lines out of what a process wrote; the rest waits for more.
+#[derive(Debug, Default)]
+pub(super) struct Splitter {
+    rest: Vec<u8>,
+    closed: bool,
+}
+
+impl Splitter {
+    pub(super) fn feed(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (head, tail) = rest.split_at(end + 1);
+            self.rest.extend_from_slice(head);
+            line(String::from_utf8_lossy(&std::mem::take(&mut self.rest)).into_owned());
+            rest = tail;
+        }
+        self.rest.extend_from_slice(rest);
+        while self.rest.len() >= LONGEST_LINE {
+            let tail = self.rest.split_off(LONGEST_LINE);
+            line(String::from_utf8_lossy(&std::mem::replace(&mut self.rest, tail)).into_owned());
+        }
+    }
+
+    pub(super) fn finish(&mut self, mut line: impl FnMut(String)) {
+        if !self.rest.is_empty() {
+            line(String::from_utf8_lossy(&std::mem::take(&mut self.rest)).into_owned());
+        }
+    }
+
+    /// Nothing more will come.
+    pub(super) fn close(&mut self, line: impl FnMut(String)) {
+        self.closed = true;
+        self.finish(line);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+/// What a REPORT tells.
+#[derive(Debug, Clone)]
+pub(super) struct Numbers<'a> {
+    pub request: &'a str,
+    pub duration: Duration,
+    pub init: Option<Duration>,
+    pub memory: u32,
+    pub max_memory: u64,
+    pub status: Option<(&'a str, &'a str)>,
+}
+
+/// The platform's lines, as text or as JSON.
+///
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html> for the JSON.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words {
+    pub json: bool,
+    /// Milliseconds since 1970.
+    pub now: u64,
+}
+
+impl Words {
+    fn record(self, kind: &str, record: &serde_json::Value) -> String {
+        format!("{}\n", json!({ "time": iso(self.now), "type": kind, "record": record }))
+    }
+
+    pub(super) fn init_start(self, runtime: &str) -> String {
+        let version = runtime.replacen("python", "python:", 1) + ".local";
+        let arn = format!("arn:aws:lambda:{}::runtime:local", super::REGION);
+        match self.json {
+            true => self.record(
+                "platform.initStart",
+                &json!({ "initializationType": "on-demand", "phase": "init", "runtimeVersion": version, "runtimeVersionArn": arn }),
+            ),
+            false => format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"),
+        }
+    }
+
+    pub(super) fn init_report(self, took: Duration, phase: &str, error_type: &str) -> String {
+        let status = if error_type == super::ErrorBody::TIMEOUT { "timeout" } else { "error" };
+        let took = milliseconds(took);
+        match self.json {
+            true => self.record(
+                "platform.initReport",
+                &json!({ "initializationType": "on-demand", "phase": phase, "status": status, "errorType": error_type, "metrics": { "durationMs": took } }),
+            ),
+            false if status == "timeout" => format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: timeout\n"),
+            false => format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: error\tError Type: {error_type}\n"),
+        }
+    }
+
+    pub(super) fn start(self, request: &str) -> String {
+        match self.json {
+            true => self.record("platform.start", &json!({ "requestId": request, "version": "$LATEST" })),
+            false => format!("START RequestId: {request} Version: $LATEST\n"),
+        }
+    }
+
+    /// END and REPORT.
+    pub(super) fn report(self, numbers: &Numbers<'_>) -> Vec<String> {
+        let Numbers { request, duration, init, memory, max_memory, status } = numbers;
+        let billed = milliseconds(*duration + init.unwrap_or_default()).ceil();
+        let took = milliseconds(*duration);
+        if self.json {
+            let mut metrics = json!({ "durationMs": took, "billedDurationMs": billed, "memorySizeMB": memory, "maxMemoryUsedMB": max_memory });
+            if let Some(init) = init {
+                metrics["initDurationMs"] = milliseconds(*init).into();
+            }
+            let (word, kind) = status.map_or(("success", None), |(word, kind)| (word, Some(kind)));
+            let mut done = json!({ "requestId": request, "status": word });
+            let mut record = json!({ "requestId": request, "metrics": metrics, "status": word });
+            if let Some(kind) = kind {
+                done["errorType"] = kind.into();
+                record["errorType"] = kind.into();
+            }
+            return vec![self.record("platform.runtimeDone", &done), self.record("platform.report", &record)];
+        }
+        let mut report = format!(
+            "REPORT RequestId: {request}\tDuration: {took:.2} ms\tBilled Duration: {billed} ms\tMemory Size: {memory} MB\tMax Memory Used: {max_memory} MB\t"
+        );
+        if let Some(init) = init {
+            report += &format!("Init Duration: {:.2} ms\t", milliseconds(*init));
+        }
+        match status {
+            Some(("timeout", _)) => report += "Status: timeout",
+            Some((word, kind)) => report += &format!("Status: {word}\tError Type: {kind}"),
+            None => {}
+        }
+        vec![format!("END RequestId: {request}\n"), report + "\n"]
+    }
+}
+
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
+}
+
+/// `2026-11-25T11:30:00.123Z` of milliseconds since 1970.
+///
+/// Source: <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
+pub(super) fn iso(at: u64) -> String {
+    let (seconds, millis) = (at / 1000, at % 1000);
+    let days = seconds / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso(1_795_606_200_123), "2026-11-25T11:30:00.123Z");
+        assert_eq!(iso(951_782_399_999), "2000-02-28T23:59:59.999Z");
+    }
+
+    #[test]
+    fn lines_are_whole_and_bounded() {
+        let mut splitter = Splitter::default();
+        let mut lines = Vec::new();
+        for part in ["a", "b\nc\n\nd", "e"] {
+            splitter.feed(part.as_bytes(), |line| lines.push(line));
+        }
+        assert_eq!(lines, ["ab\n", "c\n", "\n"]);
+        splitter.finish(|line| lines.push(line));
+        assert_eq!(lines.last().unwrap(), "de");
+        let mut sizes = Vec::new();
+        splitter.feed(&vec![b'x'; 2 * LONGEST_LINE + 5], |line| sizes.push(line.len()));
+        splitter.finish(|line| sizes.push(line.len()));
+        assert_eq!(sizes, [LONGEST_LINE, LONGEST_LINE, 5]);
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let (mut logs, group, one, two): (_, Arc<str>, Arc<str>, Arc<str>) =
+            (Logs::default(), "g".into(), "1".into(), "2".into());
+        logs.push(&group, &one, 1, "first\n".to_owned());
+        for at in 0..100 {
+            logs.push(&group, &two, at, "x".repeat(100_000));
+        }
+        assert!(logs.bytes <= KEPT);
+        let kept: Vec<u64> = logs.from(0).map(|line| line.id).collect();
+        assert_eq!((kept.len(), kept.last()), (83, Some(&100)));
+        assert_eq!(logs.streams("g").unwrap().keys().map(|stream| &**stream).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(logs.from(100).count(), 1);
+    }
+
+    #[test]
+    fn words() {
+        let numbers = Numbers {
+            request: "r",
+            duration: Duration::from_micros(3014),
+            init: Some(Duration::from_micros(110_100)),
+            memory: 128,
+            max_memory: 36,
+            status: None,
+        };
+        let text = Words { json: false, now: 0 };
+        assert_eq!(text.start("r"), "START RequestId: r Version: $LATEST\n");
+        assert_eq!(
+            text.report(&numbers).concat(),
+            "END RequestId: r\nREPORT RequestId: r\tDuration: 3.01 ms\tBilled Duration: 114 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\tInit Duration: 110.10 ms\t\n"
+        );
+        let failed = Numbers { status: Some(("error", "Runtime.ExitError")), init: None, ..numbers.clone() };
+        assert!(
+            text.report(&failed)
+                .concat()
+                .ends_with("Max Memory Used: 36 MB\tStatus: error\tError Type: Runtime.ExitError\n")
+        );
+        let timeout = Numbers { status: Some(("timeout", "Sandbox.Timedout")), ..failed };
+        assert!(text.report(&timeout).concat().ends_with("\tStatus: timeout\n"));
+        assert_eq!(
+            text.init_report(Duration::from_micros(5030), "init", "Runtime.ExitError"),
+            "INIT_REPORT Init Duration: 5.03 ms\tPhase: init\tStatus: error\tError Type: Runtime.ExitError\n"
+        );
+        let json = Words { json: true, now: 0 }.report(&numbers);
+        let record: serde_json::Value = serde_json::from_str(&json[1]).unwrap();
+        assert_eq!(record["type"], "platform.report");
+        assert_eq!(record["record"]["metrics"]["initDurationMs"], 110.1);
+    }
+}

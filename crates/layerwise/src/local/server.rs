@@ -1,0 +1,855 @@
+//! Functions that can be invoked: which environment gets an invocation, and the task that each environment is.
+//!
+//! What an environment does next is `environment.rs`'s to say; here processes, sockets and the clock become its inputs,
+//! and its actions become processes, answers and log lines.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::body::Bytes;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::environment::{self, Action, Exit, Input, Outcome, State};
+use super::launch::{self, Launched};
+use super::logs::{Logs, Numbers, Splitter, Words, milliseconds};
+use super::runtime_api::{self, Delivery, Message};
+use super::{ErrorBody, Event, Function, Limits, Settings};
+use crate::model::Sha256;
+
+/// An invocation to be made.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The event.
+    pub payload: Bytes,
+    /// The client context, JSON.
+    pub context: Option<String>,
+}
+
+/// What an invocation came to.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The request's id.
+    pub request: String,
+    /// The result, or the error.
+    pub outcome: Outcome,
+    /// The last lines of the log, at most 4 KB.
+    pub tail: Vec<u8>,
+}
+
+/// An invocation was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    /// There is no such function.
+    #[error("there is no function `{0}`")]
+    NoFunction(String),
+    /// All environments are busy.
+    #[error("all {0} environments are busy")]
+    Throttled(usize),
+    /// The environment could not be made.
+    #[error("failed to start an environment")]
+    Start(#[source] std::io::Error),
+    /// The server ends.
+    #[error("the local Lambda is being stopped")]
+    Stopped,
+}
+
+/// The most of a log that an answer carries, in bytes.
+///
+/// Source: <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>, `LogType`.
+const TAIL: usize = 4096;
+/// How often the memory of a busy environment is looked at.
+const WATCH: Duration = Duration::from_millis(100);
+/// How long an environment may take to end when the server does.
+const GRACE: Duration = Duration::from_secs(2);
+/// The start's limit.
+const INIT: Duration = Duration::from_secs(10);
+
+/// Functions that can be invoked. Clones are the same server.
+#[derive(Clone)]
+pub struct Server(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    functions: Mutex<BTreeMap<String, Slot>>,
+    logs: Mutex<Logs>,
+    /// Counts log lines, for who waits for more.
+    events: broadcast::Sender<Arc<Event>>,
+    began: Instant,
+    numbers: AtomicU64,
+    stopped: watch::Sender<bool>,
+    /// Environments that are not gone yet.
+    alive: watch::Sender<usize>,
+}
+
+/// A function and its environments.
+struct Slot {
+    function: Arc<Function>,
+    /// Counts changes of the function.
+    generation: u64,
+    idle: Vec<mpsc::Sender<Job>>,
+    environments: usize,
+}
+
+/// An invocation on its way to an environment.
+struct Job {
+    request: String,
+    payload: Bytes,
+    context: Option<String>,
+    reply: oneshot::Sender<Answer>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Server {
+    /// A server without functions.
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            functions: Mutex::default(),
+            logs: Mutex::default(),
+            events: broadcast::Sender::new(4096),
+            began: Instant::now(),
+            numbers: AtomicU64::new(0),
+            stopped: watch::Sender::new(false),
+            alive: watch::Sender::new(0),
+        }))
+    }
+
+    /// Puts a function in its place. Its next invocation uses it; invocations under way end with what was there before.
+    pub fn put(&self, function: Function) {
+        let name = function.name.clone();
+        locked(&self.0.logs).add_group(function.log_group().into());
+        let function = Arc::new(function);
+        let again = {
+            let mut functions = locked(&self.0.functions);
+            let before = functions.remove(&name);
+            let generation = before.as_ref().map_or(0, |slot| slot.generation + 1);
+            let environments = before.as_ref().map_or(0, |slot| slot.environments);
+            // Dropping what idle environments listen to ends them.
+            functions.insert(name.clone(), Slot { function, generation, idle: Vec::new(), environments });
+            before.is_some()
+        };
+        self.tell(Event::Function { function: name, again });
+    }
+
+    /// Says that a change could not be made.
+    pub fn reload_failed(&self, function: &str, error: &str) {
+        self.tell(Event::ReloadFailed { function: function.to_owned(), error: error.to_owned() });
+    }
+
+    /// The functions, by name.
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        locked(&self.0.functions).values().map(|slot| Arc::clone(&slot.function)).collect()
+    }
+
+    /// The function of this name.
+    pub fn function(&self, name: &str) -> Option<Arc<Function>> {
+        locked(&self.0.functions).get(name).map(|slot| Arc::clone(&slot.function))
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.0.events.subscribe()
+    }
+
+    pub(super) fn logs(&self) -> MutexGuard<'_, Logs> {
+        locked(&self.0.logs)
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// How many environments there are.
+    pub fn environments(&self) -> usize {
+        *self.0.alive.borrow()
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody may be listening.
+        drop(self.0.events.send(Arc::new(event)));
+    }
+
+    fn now(&self) -> Duration {
+        self.0.began.elapsed()
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn clock(&self) -> u64 {
+        let now = (self.0.settings.clock)().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// An id like those of requests: the form of a version 4 UUID, made of a counter and the time.
+    fn id(&self) -> String {
+        let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
+        let seed = format!("{number} {} {}", self.clock(), std::process::id());
+        let text = Sha256::of(seed.as_bytes()).to_string();
+        let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+        format!("{}-{}-4{}-a{}-{}", part(0, 8), part(8, 12), part(12, 15), part(15, 18), part(18, 30))
+    }
+
+    /// Invokes a function and waits for its answer.
+    ///
+    /// # Errors
+    /// There is no such function; too many invocations at once; no environment can be made.
+    pub async fn invoke(&self, name: &str, request: Request) -> Result<Answer, InvokeError> {
+        let (reply, answer) = oneshot::channel();
+        let mut job = Job { request: self.id(), payload: request.payload, context: request.context, reply };
+        if *self.0.stopped.borrow() {
+            return Err(InvokeError::Stopped);
+        }
+        let fresh = loop {
+            let idle = {
+                let mut functions = locked(&self.0.functions);
+                let slot = functions.get_mut(name).ok_or_else(|| InvokeError::NoFunction(name.to_owned()))?;
+                match slot.idle.pop() {
+                    Some(idle) => Some(idle),
+                    None if slot.environments >= self.0.settings.concurrency => {
+                        return Err(InvokeError::Throttled(self.0.settings.concurrency));
+                    }
+                    None => {
+                        slot.environments += 1;
+                        break (Arc::clone(&slot.function), slot.generation);
+                    }
+                }
+            };
+            let Some(idle) = idle else { continue };
+            match idle.try_send(job) {
+                Ok(()) => return answer.await.map_err(|_| InvokeError::Stopped),
+                // It has just ended.
+                Err(mpsc::error::TrySendError::Closed(back) | mpsc::error::TrySendError::Full(back)) => job = back,
+            }
+        };
+        let (function, generation) = fresh;
+        self.start(function, generation, job).await.map_err(InvokeError::Start)?;
+        answer.await.map_err(|_| InvokeError::Stopped)
+    }
+
+    /// Makes an environment for a first job.
+    async fn start(&self, function: Arc<Function>, generation: u64, job: Job) -> std::io::Result<()> {
+        let place = async {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+            let address = listener.local_addr()?.to_string();
+            let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
+            let scratch = self.0.settings.scratch.join(format!("environment-{number}"));
+            fs_err::create_dir_all(&scratch)?;
+            Ok::<_, std::io::Error>((listener, address, scratch))
+        };
+        let (listener, address, scratch) = match place.await {
+            Ok(place) => place,
+            Err(error) => {
+                self.release(&function.name);
+                return Err(error);
+            }
+        };
+        let (to, messages) = mpsc::channel(16);
+        let api = tokio::spawn(runtime_api::serve(listener, to, Arc::clone(&function)));
+        let day = super::logs::iso(self.clock()).get(..10).unwrap_or_default().replace('-', "/");
+        let id = self.id().replace('-', "");
+        let stream: Arc<str> = format!("{day}/[$LATEST]{id}").into();
+        self.0.alive.send_modify(|alive| *alive += 1);
+        let (jobs_to, jobs) = mpsc::channel(1);
+        let limits = Limits { init: INIT, timeout: function.timeout, grace: GRACE };
+        let group: Arc<str> = function.log_group().into();
+        let task = Environment {
+            server: self.clone(),
+            expected: launch::extensions(&function).len(),
+            function,
+            generation,
+            limits,
+            group,
+            stream,
+            address,
+            scratch,
+            messages,
+            jobs,
+            jobs_to,
+            job: None,
+            process: None,
+            isolate: true,
+            runtime: None,
+            extensions: BTreeMap::new(),
+            memory: Memory::default(),
+            tail: VecDeque::new(),
+            oversized: false,
+        };
+        tokio::spawn(async move {
+            task.run(job).await;
+            api.abort();
+        });
+        Ok(())
+    }
+
+    /// An environment is gone.
+    fn release(&self, function: &str) {
+        if let Some(slot) = locked(&self.0.functions).get_mut(function) {
+            slot.environments = slot.environments.saturating_sub(1);
+        }
+    }
+
+    /// Ends all environments, and waits for it.
+    pub async fn stop(&self) {
+        self.0.stopped.send_replace(true);
+        let mut alive = self.0.alive.subscribe();
+        // Each is killed after its grace.
+        drop(tokio::time::timeout(GRACE * 3, alive.wait_for(|alive| *alive == 0)).await);
+    }
+}
+
+/// An extension that has registered.
+struct Extension {
+    name: String,
+    events: Vec<String>,
+    waiting: Option<oneshot::Sender<serde_json::Value>>,
+}
+
+/// The processes of an environment.
+struct Process {
+    launched: Launched,
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+    stderr: ChildStderr,
+    out: Splitter,
+    err: Splitter,
+    /// When all is to be killed that was asked to end.
+    kill_at: Option<Instant>,
+    /// It was killed for this.
+    killed: Option<Exit>,
+}
+
+/// One environment's task.
+struct Environment {
+    server: Server,
+    function: Arc<Function>,
+    generation: u64,
+    limits: Limits,
+    group: Arc<str>,
+    stream: Arc<str>,
+    address: String,
+    scratch: PathBuf,
+    messages: mpsc::Receiver<Message>,
+    jobs: mpsc::Receiver<Job>,
+    jobs_to: mpsc::Sender<Job>,
+    /// The job under way.
+    job: Option<Job>,
+    process: Option<Process>,
+    isolate: bool,
+    /// The runtime waits for work.
+    runtime: Option<oneshot::Sender<Delivery>>,
+    extensions: BTreeMap<String, Extension>,
+    /// Extensions that are to register.
+    expected: usize,
+    memory: Memory,
+    /// The last bytes of the log of the job under way.
+    tail: VecDeque<u8>,
+    /// The answer was too large.
+    oversized: bool,
+}
+
+/// Something happened.
+enum Happened {
+    Input(Input),
+    Nothing,
+}
+
+impl Environment {
+    async fn run(mut self, job: Job) {
+        let mut stopped = self.server.0.stopped.subscribe();
+        self.say(|words, function| vec![words.init_start(&function.target.runtime.name)]);
+        let (mut state, actions) = environment::start(job.request.clone(), self.server.now());
+        self.job = Some(job);
+        self.act(actions, &state).await;
+        let mut idle = false;
+        while !(state == State::Ended && self.process.is_none()) {
+            if state == State::Ended {
+                // The runtime is gone, what waits for it is not: that is killed with it.
+                self.kill();
+            }
+            let is_ready = state == State::Ready;
+            if is_ready && !idle && !self.to_pool() {
+                idle = true;
+                // The function has changed meanwhile.
+                let (next, actions) = environment::step(state, Input::Shutdown, self.server.now(), &self.limits);
+                state = next;
+                self.act(actions, &state).await;
+                continue;
+            }
+            idle = is_ready;
+            let alarm = environment::alarm(&state, &self.limits);
+            let busy = matches!(state, State::Busy { .. } | State::Init { .. });
+            let happened = self.next(alarm, busy, is_ready, &mut stopped).await;
+            let Happened::Input(input) = happened else { continue };
+            let (next, actions) = environment::step(state, input, self.server.now(), &self.limits);
+            state = next;
+            self.act(actions, &state).await;
+        }
+        self.server.release(&self.function.name);
+        drop(fs_err::remove_dir_all(&self.scratch));
+        self.server.0.alive.send_modify(|alive| *alive -= 1);
+    }
+
+    /// Puts this environment among those that wait for work; false if its function is no more.
+    fn to_pool(&self) -> bool {
+        let mut functions = locked(&self.server.0.functions);
+        match functions.get_mut(&self.function.name) {
+            Some(slot) if slot.generation == self.generation => {
+                slot.idle.push(self.jobs_to.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the function is still the one this environment is of.
+    fn is_current(&self) -> bool {
+        let functions = locked(&self.server.0.functions);
+        functions.get(&self.function.name).is_some_and(|slot| slot.generation == self.generation)
+    }
+
+    async fn next(
+        &mut self,
+        alarm: Option<environment::Moment>,
+        busy: bool,
+        idle: bool,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> Happened {
+        let began = self.server.0.began;
+        let watch_at = busy.then(|| Instant::now() + WATCH);
+        let kill_at = self.process.as_ref().and_then(|process| process.kill_at);
+        let wake = [alarm.map(|at| began + at), watch_at, kill_at, idle.then(|| Instant::now() + WATCH * 5)];
+        let wake = wake.into_iter().flatten().min();
+        let sleep = async move {
+            match wake {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (mut out, mut err) = ([0u8; 16 << 10], [0u8; 16 << 10]);
+        enum Read {
+            Message(Option<Message>),
+            Job(Option<Job>),
+            Out(usize),
+            Err(usize),
+            Exited(std::io::Result<std::process::ExitStatus>),
+            Woken,
+            Stopped,
+        }
+        let read = match &mut self.process {
+            Some(process) => {
+                tokio::select! {
+                    biased;
+                    Ok(count) = process.stdout.read(&mut out), if !process.out.is_closed() => Read::Out(count),
+                    Ok(count) = process.stderr.read(&mut err), if !process.err.is_closed() => Read::Err(count),
+                    message = self.messages.recv() => Read::Message(message),
+                    job = self.jobs.recv(), if idle => Read::Job(job),
+                    ended = process.launched.child.wait() => Read::Exited(ended),
+                    _ = stopped.wait_for(|stopped| *stopped), if kill_at.is_none() => Read::Stopped,
+                    () = sleep => Read::Woken,
+                }
+            }
+            None => Read::Exited(Err(std::io::ErrorKind::NotFound.into())),
+        };
+        match read {
+            Read::Out(count) => self.written(out.get(..count).unwrap_or_default(), false),
+            Read::Err(count) => self.written(err.get(..count).unwrap_or_default(), true),
+            Read::Message(Some(message)) => return self.hear(message).map_or(Happened::Nothing, Happened::Input),
+            Read::Message(None) | Read::Job(None) => {}
+            Read::Job(Some(job)) => {
+                let request = job.request.clone();
+                self.job = Some(job);
+                self.tail.clear();
+                return Happened::Input(Input::Work(request));
+            }
+            Read::Exited(ended) => return self.exited(ended),
+            Read::Stopped => return Happened::Input(Input::Shutdown),
+            Read::Woken => {
+                if kill_at.is_some_and(|at| Instant::now() >= at) {
+                    self.kill();
+                }
+                if busy {
+                    self.watch_memory();
+                }
+                if idle && !self.is_current() {
+                    return Happened::Input(Input::Shutdown);
+                }
+                return Happened::Input(Input::Tick);
+            }
+        }
+        Happened::Nothing
+    }
+
+    fn exited(&mut self, ended: std::io::Result<std::process::ExitStatus>) -> Happened {
+        self.drain();
+        let Some(mut process) = self.process.take() else { return Happened::Input(Input::Exited(Exit::Code(1))) };
+        let (mut last, stream) = (Vec::new(), true);
+        process.out.finish(|line| last.push(line));
+        process.err.finish(|line| last.push(line));
+        for line in last {
+            self.log(line, stream);
+        }
+        (self.runtime, self.extensions) = (None, BTreeMap::new());
+        let exit = match (process.killed, ended) {
+            (Some(exit), _) => exit,
+            (None, Ok(ended)) => {
+                // The walls themselves could not be built.
+                if ended.code() == Some(125) && self.isolate {
+                    self.isolate = false;
+                }
+                process.launched.exit(ended)
+            }
+            (None, Err(_)) => Exit::Code(1),
+        };
+        Happened::Input(Input::Exited(exit))
+    }
+
+    /// What the function's side said, as an input, if it is one.
+    fn hear(&mut self, message: Message) -> Option<Input> {
+        match message {
+            Message::Next(reply) => {
+                self.runtime = Some(reply);
+                self.ready()
+            }
+            Message::Answered(id, outcome, taken) => {
+                let right = self.job.as_ref().is_some_and(|job| job.request == id);
+                drop(taken.send(right));
+                right.then_some(Input::Answered(outcome))
+            }
+            Message::TooLarge(id, taken) => {
+                let right = self.job.as_ref().is_some_and(|job| job.request == id);
+                drop(taken.send(right));
+                let failed = ErrorBody {
+                    error_type: "Function.ResponseSizeTooLarge".to_owned(),
+                    message: format!(
+                        "Response payload size exceeded maximum allowed payload size ({} bytes).",
+                        super::PAYLOAD
+                    ),
+                    sent: None,
+                };
+                self.oversized |= right;
+                right.then(|| Input::Answered(Outcome::Failed(failed.json())))
+            }
+            Message::InitFailed(failed) => Some(Input::InitFailed(failed)),
+            Message::Register(name, events, reply) => {
+                let id = self.server.id();
+                self.extensions.insert(id.clone(), Extension { name, events, waiting: None });
+                drop(reply.send(id));
+                None
+            }
+            Message::Event(id, reply) => {
+                self.extensions.get_mut(&id)?.waiting = Some(reply);
+                self.ready()
+            }
+            Message::ExtensionFailed(id, kind) => {
+                let name = self.extensions.get(&id).map_or("?", |extension| extension.name.as_str());
+                let said = format!("EXTENSION\tName: {name}\tState: Failed\tError Type: {kind}\n");
+                self.log(said, false);
+                let failed = ErrorBody { error_type: kind.clone(), message: "exit code 0".to_owned(), sent: None };
+                Some(Input::InitFailed(failed))
+            }
+        }
+    }
+
+    /// The environment is ready when the runtime and all extensions wait.
+    fn ready(&self) -> Option<Input> {
+        let all = self.extensions.len() >= self.expected
+            && self.extensions.values().all(|extension| extension.waiting.is_some() || extension.events.is_empty());
+        (self.runtime.is_some() && all).then_some(Input::Ready)
+    }
+
+    async fn act(&mut self, actions: Vec<Action>, state: &State) {
+        for action in actions {
+            match action {
+                Action::Start => self.launch(),
+                Action::Deliver(work, deadline) => self.deliver(&work, deadline),
+                Action::Kill => self.kill(),
+                Action::Terminate => self.terminate(),
+                Action::LogStart(work) => self.say(|words, _| vec![words.start(&work)]),
+                Action::LogInit(took, phase, kind) => {
+                    self.drain();
+                    self.say(|words, _| vec![words.init_report(took, phase, &kind)]);
+                }
+                Action::LogPlatform(line) => {
+                    self.drain();
+                    let at = super::logs::iso(self.server.clock());
+                    let line = line.strip_prefix("RequestId: ").unwrap_or(&line).replacen(" Error:", "", 1);
+                    self.log(format!("{at} {line}\n\n"), false);
+                }
+                Action::Finish { work, outcome, duration, init, status } => {
+                    self.drain();
+                    self.finish(work, outcome, (duration, init), status, state).await;
+                }
+            }
+        }
+    }
+
+    fn launch(&mut self) {
+        let settings = &self.server.0.settings;
+        let surroundings = &settings.surroundings;
+        let launched = launch::launch(
+            &self.function,
+            &settings.program,
+            &self.scratch,
+            &self.address,
+            &self.stream,
+            surroundings,
+            self.isolate,
+        );
+        match launched {
+            Ok(mut launched) => {
+                let child = &mut launched.child;
+                let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+                let (Some(stdout), Some(stderr)) = (stdout, stderr) else { return };
+                if !launched.isolated {
+                    self.log(
+                        "layerwise: namespaces are not to be had here: paths and files are the host's\n".to_owned(),
+                        false,
+                    );
+                }
+                self.memory = Memory::of(launched.child.id());
+                let (out, err) = (Splitter::default(), Splitter::default());
+                self.process = Some(Process { launched, stdin, stdout, stderr, out, err, kill_at: None, killed: None });
+            }
+            // Noticed as the end of a process that never was.
+            Err(error) => self.log(format!("layerwise: failed to start the function: {error}\n"), false),
+        }
+    }
+
+    fn deliver(&mut self, work: &str, deadline: environment::Moment) {
+        let Some(job) = &self.job else { return };
+        let left = deadline.saturating_sub(self.server.now());
+        let deadline = self.server.clock() + u64::try_from(left.as_millis()).unwrap_or_default();
+        let arn = self.function.arn();
+        for extension in self.extensions.values_mut().filter(|one| one.events.iter().any(|event| event == "INVOKE")) {
+            if let Some(waiting) = extension.waiting.take() {
+                drop(waiting.send(serde_json::json!({
+                    "eventType": "INVOKE",
+                    "deadlineMs": deadline,
+                    "requestId": work,
+                    "invokedFunctionArn": arn,
+                    "tracing": { "type": "X-Amzn-Trace-Id", "value": "Root=1-0-0;Sampled=0" },
+                })));
+            }
+        }
+        if let Some(runtime) = self.runtime.take() {
+            let (payload, context) = (job.payload.clone(), job.context.clone());
+            drop(runtime.send(Delivery { request: work.to_owned(), payload, deadline, arn, context }));
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(process) = &mut self.process {
+            // The first process takes all others with it.
+            drop(process.launched.child.start_kill());
+        }
+    }
+
+    fn terminate(&mut self) {
+        let deadline = self.server.clock() + u64::try_from(self.limits.grace.as_millis()).unwrap_or_default();
+        for extension in self.extensions.values_mut().filter(|one| one.events.iter().any(|event| event == "SHUTDOWN")) {
+            if let Some(waiting) = extension.waiting.take() {
+                let event = serde_json::json!({ "eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": deadline });
+                drop(waiting.send(event));
+            }
+        }
+        let grace = self.limits.grace;
+        if let Some(process) = &mut self.process {
+            drop(process.stdin.take());
+            process.kill_at = Some(Instant::now() + grace);
+            if !process.launched.isolated {
+                drop(process.launched.child.start_kill());
+            }
+        }
+    }
+
+    /// Reads what the processes have written by now.
+    fn drain(&mut self) {
+        use std::future::Future as _;
+        use std::pin::pin;
+        let mut buffer = [0u8; 16 << 10];
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        // A process that writes without end must not hold us.
+        for _ in 0..256 {
+            let Some(process) = &mut self.process else { return };
+            let mut got = None;
+            if !process.out.is_closed()
+                && let std::task::Poll::Ready(Ok(count)) = pin!(process.stdout.read(&mut buffer)).poll(&mut context)
+            {
+                got = Some((count, false));
+            } else if !process.err.is_closed()
+                && let std::task::Poll::Ready(Ok(count)) = pin!(process.stderr.read(&mut buffer)).poll(&mut context)
+            {
+                got = Some((count, true));
+            }
+            let Some((count, error)) = got else { return };
+            self.written(buffer.get(..count).unwrap_or_default(), error);
+        }
+    }
+
+    fn written(&mut self, bytes: &[u8], error: bool) {
+        let Some(process) = &mut self.process else { return };
+        let splitter = if error { &mut process.err } else { &mut process.out };
+        let mut lines = Vec::new();
+        if bytes.is_empty() {
+            splitter.close(|line| lines.push(line));
+        } else {
+            splitter.feed(bytes, |line| lines.push(line));
+        }
+        for line in lines {
+            self.log(line, true);
+        }
+    }
+
+    /// Writes lines of the platform's own.
+    fn say(&mut self, lines: impl FnOnce(Words, &Function) -> Vec<String>) {
+        let words = Words { json: self.function.logs_json(), now: self.server.clock() };
+        for line in lines(words, &self.function) {
+            self.log(line, false);
+        }
+    }
+
+    fn log(&mut self, line: String, _function: bool) {
+        let at = self.server.clock();
+        if self.job.is_some() {
+            self.tail.extend(line.as_bytes());
+            let over = self.tail.len().saturating_sub(TAIL);
+            drop(self.tail.drain(..over));
+        }
+        self.server.tell(Event::Log { function: self.function.name.clone(), at, message: line.clone() });
+        self.server.logs().push(&self.group, &self.stream, at, line);
+    }
+
+    fn watch_memory(&mut self) {
+        let used = self.memory.look();
+        if used > u64::from(self.function.memory) << 20 {
+            if let Some(process) = &mut self.process {
+                process.killed = Some(Exit::Memory);
+            }
+            self.kill();
+        }
+    }
+
+    async fn finish(
+        &mut self,
+        work: String,
+        outcome: Outcome,
+        (duration, init): (Duration, Option<Duration>),
+        status: Option<(&'static str, String)>,
+        state: &State,
+    ) {
+        let Some(job) = self.job.take() else { return };
+        self.job = None;
+        let max_memory = (self.memory.most() >> 20).max(1);
+        let error = match &outcome {
+            Outcome::Success(_) => None,
+            Outcome::Failed(body) => {
+                let read: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+                let text = |key: &str| read[key].as_str().unwrap_or_default().to_owned();
+                Some((text("errorType"), text("errorMessage")))
+            }
+        };
+        // While the tail is still this invocation's.
+        self.job = Some(job);
+        let numbers = Numbers {
+            request: &work,
+            duration,
+            init,
+            memory: self.function.memory,
+            max_memory,
+            status: status.as_ref().map(|(word, kind)| (*word, kind.as_str())),
+        };
+        self.say(|words, _| words.report(&numbers));
+        let starting = matches!(state, State::Ended | State::Ending { .. }) && init.is_none();
+        if let Some((kind, _)) = error.as_ref().filter(|_| starting) {
+            for line in (self.server.0.settings.explain)(Arc::clone(&self.function), kind.clone()).await {
+                self.log(format!("{line}\n"), false);
+            }
+        }
+        let Some(job) = self.job.take() else { return };
+        let tail = std::mem::take(&mut self.tail).into();
+        // Before the answer: whoever has it may ask for the next at once.
+        let event = Event::Finished {
+            function: self.function.name.clone(),
+            request: work.clone(),
+            milliseconds: milliseconds(duration),
+            init_milliseconds: init.map(milliseconds),
+            memory: max_memory,
+            error,
+        };
+        self.server.tell(event);
+        drop(job.reply.send(Answer { request: work, outcome, tail }));
+    }
+}
+
+/// The memory of an environment's processes: their resident sets, looked at now and then.
+#[derive(Debug, Default)]
+struct Memory {
+    root: Option<u32>,
+    most: u64,
+    last: Option<Instant>,
+}
+
+impl Memory {
+    fn of(root: Option<u32>) -> Self {
+        Self { root, most: 0, last: None }
+    }
+
+    /// The most that was used, in bytes; looks again unless that was just done.
+    fn most(&mut self) -> u64 {
+        if self.last.is_none_or(|last| last.elapsed() >= WATCH) {
+            self.look();
+        }
+        self.most
+    }
+
+    /// What is used now, in bytes.
+    #[cfg(target_os = "linux")]
+    fn look(&mut self) -> u64 {
+        let Some(root) = self.root else { return 0 };
+        self.last = Some(Instant::now());
+        let mut total = 0;
+        // The two first processes are layerwise's own.
+        let mut waiting: VecDeque<(u32, u32)> = [(root, 0)].into();
+        while let Some((process, depth)) = waiting.pop_front() {
+            if depth >= 2 {
+                total += resident(process);
+            }
+            if depth < 64 {
+                waiting.extend(children(process).into_iter().map(|child| (child, depth + 1)));
+            }
+        }
+        self.most = self.most.max(total);
+        total
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn look(&mut self) -> u64 {
+        let _ = self.root;
+        self.last = Some(Instant::now());
+        0
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn children(process: u32) -> Vec<u32> {
+    let tasks = fs_err::read_dir(Path::new("/proc").join(process.to_string()).join("task"));
+    let lists = tasks.into_iter().flatten().flatten().map(|task| fs_err::read_to_string(task.path().join("children")));
+    let texts: Vec<String> = lists.flatten().collect();
+    texts.iter().flat_map(|text| text.split_whitespace()).filter_map(|number| number.parse().ok()).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn resident(process: u32) -> u64 {
+    let text = fs_err::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|number| number.parse().ok()).unwrap_or(0);
+    // Pages that are shared with others count once for each: so does Lambda's own number.
+    pages * 4096
+}
