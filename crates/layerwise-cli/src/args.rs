@@ -65,6 +65,12 @@ pub(crate) enum Command {
     Invoke(InvokeArgs),
     /// Write `pylock.<name>.toml` for each runtime and architecture, to commit
     Lock(LockArgs),
+    /// Build, check and publish layers to AWS, if their bytes are not there yet
+    Publish(Box<PublishArgs>),
+    /// Copy a published layer, byte for byte, to another region, account or name
+    Promote(PromoteArgs),
+    /// Print the log of a function in AWS
+    Logs(LogsArgs),
     /// Look after the cache
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -237,7 +243,8 @@ Examples:
 
 Without -r and -p the dependency file is found in DIR, the first of uv.lock, poetry.lock,
 Pipfile.lock, pylock.toml, pyproject.toml and requirements.txt.
-Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 9 findings, 10 compile, 70 bug.";
+Exit codes: 2 usage, 3 input, 4 resolution, 5 network, 6 integrity, 7 limit, 8 system, 9 findings, 10 compile,
+11 AWS, 70 bug.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LayoutName {
@@ -415,6 +422,143 @@ Examples:
   layerwise lock --check                               in CI
 
 `build` uses a lock when it is there and matches its inputs; `build --locked` insists.";
+
+#[derive(Debug, Args, Default, Clone)]
+#[command(after_help = PUBLISH_EXAMPLES)]
+pub(crate) struct PublishArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// A region to publish to (repeatable) [default: the configuration's, else AWS's]
+    #[arg(long = "region", value_name = "REGION", help_heading = "Where to")]
+    pub(crate) regions: Vec<String>,
+    /// The profile of ~/.aws/config [env: AWS_PROFILE]
+    #[arg(long, value_name = "NAME", help_heading = "Where to")]
+    pub(crate) profile: Option<String>,
+    /// The layer's name in AWS; `{name}`, `{runtime}` and `{architecture}` are replaced [default: {name}]
+    #[arg(long, value_name = "NAME", help_heading = "Where to")]
+    pub(crate) layer_name: Option<String>,
+    /// The bucket for zips of more than 50 MB, in the layer's region; `{region}` is replaced
+    #[arg(long, value_name = "BUCKET", help_heading = "Where to")]
+    pub(crate) bucket: Option<String>,
+    /// What keys in the bucket start with, before `/<sha256>.zip`
+    #[arg(long, value_name = "PREFIX", help_heading = "Where to")]
+    pub(crate) prefix: Option<String>,
+    /// Lambda reads the zip in the bucket for good, instead of copying it
+    #[arg(long, help_heading = "Where to")]
+    pub(crate) by_reference: bool,
+    /// The description of the new version
+    #[arg(long, value_name = "TEXT", help_heading = "What it says")]
+    pub(crate) description: Option<String>,
+    /// Its licence: an SPDX expression, a URL or a text
+    #[arg(long, visible_alias = "licence", value_name = "TEXT", help_heading = "What it says")]
+    pub(crate) license: Option<String>,
+    /// Who else may use it: an account, an organisation (`o-…`) or `public` (repeatable)
+    #[arg(long = "share", value_name = "WHO", help_heading = "What it says")]
+    pub(crate) share: Vec<String>,
+    /// Publish even bytes that the newest version has
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Keep the newest N versions; delete older ones that no function uses
+    #[arg(long, value_name = "N")]
+    pub(crate) prune: Option<std::num::NonZeroU32>,
+    /// Give this function the version, in the place of the one it has (repeatable)
+    #[arg(long = "update-function", value_name = "NAME")]
+    pub(crate) functions: Vec<String>,
+    /// Give the functions of this receipt back the layers that they had before
+    #[arg(long, value_name = "RECEIPT", conflicts_with_all = ["dry_run", "functions", "prune", "receipt"])]
+    pub(crate) rollback: Option<PathBuf>,
+    /// Write what was done, as JSON, to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// Fail unless the committed lock is there and matches its inputs
+    #[arg(long)]
+    pub(crate) locked: bool,
+    /// Publish even what the check says would not work
+    #[arg(long)]
+    pub(crate) no_check: bool,
+    /// Build, look at AWS, and print the steps; change nothing there
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+const PUBLISH_EXAMPLES: &str = "\
+Examples:
+  layerwise publish --region eu-west-1                 the project in this directory
+  layerwise publish --region eu-west-1 --region us-east-1 --share 123456789012 --prune 5
+  layerwise publish dist/api.zip --name api --runtime python3.13 --bucket my-zips
+  layerwise publish --update-function api-handler --receipt receipt.json
+  layerwise publish --rollback receipt.json            the functions get back what they had
+  layerwise publish --dry-run
+
+DIR may be a zip; then --name and --runtime say what it is. A layer is published only if its newest version
+has other bytes: the same command again does the rest of what failed. Credentials are found as the AWS CLI does.";
+
+#[derive(Debug, Args, Default, Clone)]
+#[command(after_help = PROMOTE_EXAMPLES)]
+pub(crate) struct PromoteArgs {
+    /// The ARN of a layer version, or a receipt of `publish`
+    pub(crate) source: String,
+    /// A region to copy to (repeatable) [default: the source's]
+    #[arg(long = "to-region", value_name = "REGION")]
+    pub(crate) to_regions: Vec<String>,
+    /// The profile of the account to copy to [default: that of --profile]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to_profile: Option<String>,
+    /// The name of the copy [default: the source's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The profile that may read the source [env: AWS_PROFILE]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// The bucket for zips of more than 50 MB, in the copy's region; `{region}` is replaced
+    #[arg(long, value_name = "BUCKET")]
+    pub(crate) bucket: Option<String>,
+    /// Who else may use the copy (repeatable)
+    #[arg(long = "share", value_name = "WHO")]
+    pub(crate) share: Vec<String>,
+    /// Write what was done, as JSON, to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// Print the steps; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print one JSON document on stdout instead of a summary
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const PROMOTE_EXAMPLES: &str = "\
+Examples:
+  layerwise promote arn:aws:lambda:eu-west-1:123456789012:layer:api:7 --to-region us-east-1
+  layerwise promote receipt.json --profile test --to-profile production
+  layerwise promote receipt.json --name api-stable";
+
+#[derive(Debug, Args, Default, Clone)]
+#[command(after_help = LOGS_EXAMPLES)]
+pub(crate) struct LogsArgs {
+    /// The function's name or ARN
+    pub(crate) function: String,
+    /// Go on as new lines come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// From when on: `30s`, `10m`, `2h`, `1d` ago
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub(crate) since: String,
+    /// The function's region
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// The profile of ~/.aws/config [env: AWS_PROFILE]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Print one JSON document for each line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const LOGS_EXAMPLES: &str = "\
+Examples:
+  layerwise logs document-processor
+  layerwise logs document-processor --follow --since 1h";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {

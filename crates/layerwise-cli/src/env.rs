@@ -43,6 +43,11 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "Where Pythons for `check --run` are looked for besides PATH.",
     ),
     ("NETRC", "The netrc file, instead of `~/.netrc`."),
+    (
+        "AWS_*",
+        "Who and where we are in AWS, as the AWS SDK reads them (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, `AWS_REGION`, \
+         `AWS_ENDPOINT_URL`, …), for `publish`, `promote` and `logs`.",
+    ),
     ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc`, `qemu`, `docker` and `podman` are looked for."),
     (
         "DOCKER_HOST, DOCKER_CONTEXT, CONTAINER_HOST",
@@ -165,6 +170,12 @@ impl Environment {
             found.push(("AWS_SESSION_TOKEN".to_owned(), String::new()));
         }
         found
+    }
+
+    /// The clock, for requests that are signed with the time they are sent.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the surroundings")]
+    pub(crate) fn clock() -> SystemTime {
+        SystemTime::now()
     }
 
     pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> + use<> {

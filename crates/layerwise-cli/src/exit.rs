@@ -17,7 +17,7 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Success,
         Self::Failed(Kind::Usage),
         Self::Failed(Kind::Input),
@@ -29,6 +29,7 @@ impl Code {
         Self::Failed(Kind::Compile),
         Self::Failed(Kind::Findings),
         Self::Failed(Kind::Function),
+        Self::Failed(Kind::Aws),
         Self::Failed(Kind::Internal),
         Self::Interrupted,
         Self::Terminated,
@@ -48,6 +49,7 @@ impl Code {
             Self::Failed(Kind::Compile) => 10,
             Self::Failed(Kind::Findings) => 9,
             Self::Failed(Kind::Function) => 12,
+            Self::Failed(Kind::Aws) => 11,
             Self::Failed(_) => 70,
             Self::Interrupted => 130,
             Self::Terminated => 143,
@@ -68,6 +70,7 @@ impl Code {
             Self::Failed(Kind::Compile) => "compile",
             Self::Failed(Kind::Findings) => "findings",
             Self::Failed(Kind::Function) => "function",
+            Self::Failed(Kind::Aws) => "aws",
             Self::Failed(_) => "internal",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
@@ -89,6 +92,10 @@ impl Code {
             Self::Failed(Kind::System) => "This machine failed: disk full, no permission, a program missing.",
             Self::Failed(Kind::Findings) => "The artifact would not work on Lambda; see [findings](findings.md).",
             Self::Failed(Kind::Function) => "The function that was invoked failed; its answer is on stdout.",
+            Self::Failed(Kind::Aws) => {
+                "AWS refused: credentials, permissions, throttling, a failure of its own, or of some regions or \
+                 functions."
+            }
             Self::Failed(_) => "A bug of layerwise.",
             Self::Interrupted => "Ctrl-C. Nothing half-written is left at the output's path.",
             Self::Terminated => "SIGTERM. Nothing half-written is left at the output's path.",
@@ -144,7 +151,7 @@ pub(crate) fn block_on(work: impl Future<Output = Code>) -> std::io::Result<Code
     })
 }
 
-/// Runs `work` to its end; it has to look for [`stopped`] itself.
+/// Runs `work`, which looks out for [`stopped`] itself.
 pub(crate) fn block_on_to_the_end(work: impl Future<Output = Code>) -> std::io::Result<Code> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(work);
@@ -153,7 +160,7 @@ pub(crate) fn block_on_to_the_end(work: impl Future<Output = Code>) -> std::io::
     Ok(code)
 }
 
-/// Waits for Ctrl-C or SIGTERM.
+/// Comes at Ctrl-C or SIGTERM.
 #[cfg(unix)]
 pub(crate) async fn stopped() -> Code {
     use tokio::signal::unix::{SignalKind, signal};
@@ -165,7 +172,7 @@ pub(crate) async fn stopped() -> Code {
     }
 }
 
-/// Waits for Ctrl-C.
+/// Comes at Ctrl-C.
 #[cfg(not(unix))]
 pub(crate) async fn stopped() -> Code {
     match tokio::signal::ctrl_c().await {

@@ -152,6 +152,23 @@ impl Cli {
     /// # Panics
     /// If it cannot be started, or does not end in time.
     pub fn run(&self) -> Run {
+        self.run_and(|_| {})
+    }
+
+    /// Runs it, and sends it SIGINT as soon as `when` says so.
+    #[cfg(unix)]
+    pub fn interrupted_when(&self, when: impl Fn() -> bool) -> Run {
+        let sent = std::cell::Cell::new(false);
+        self.run_and(|process| {
+            if !sent.get() && when() {
+                sent.set(true);
+                drop(Command::new("kill").args(["-INT", &process.to_string()]).status());
+            }
+        })
+    }
+
+    /// Calls `meanwhile` with the process's id again and again.
+    fn run_and(&self, meanwhile: impl Fn(u32)) -> Run {
         let mut command = self.command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.binary.display()));
@@ -164,6 +181,7 @@ impl Cli {
             if let Some(status) = child.try_wait().expect("our own child") {
                 break status;
             }
+            meanwhile(child.id());
             if Instant::now() > deadline {
                 drop(child.kill());
                 let stderr = stderr.join().unwrap_or_default();

@@ -21,6 +21,8 @@ pub struct Request {
     pub other_host: bool,
     /// The status answered; 0 if the connection was broken off instead.
     pub status: u16,
+    /// Its body, up to a gigabyte.
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -177,9 +179,9 @@ fn read_request(reader: &mut BufReader<&TcpStream>, other_host: bool) -> std::io
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
-    let request = Request { method, path, headers, other_host, status: 0 };
+    let mut request = Request { method, path, headers, other_host, status: 0, body: Vec::new() };
     let length = request.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
-    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+    reader.take(length.min(1 << 30)).read_to_end(&mut request.body)?;
     Ok(Some(request))
 }
 

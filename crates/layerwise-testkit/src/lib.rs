@@ -1,4 +1,4 @@
-//! Fakes at the network's edge, for tests only: a package index in process, wheels, sdists and ELF files made to
+//! Fakes at the network's edge, for tests only: a package index and an AWS in process, wheels, sdists and ELF files made to
 //! order (good and hostile ones), and hermetic runs of a binary.
 //!
 //! The kit depends on none of our other crates: it speaks bytes and HTTP, so that a mistake of ours is not
@@ -12,6 +12,7 @@
 //! assert!(served.url().ends_with("/simple/"));
 //! ```
 
+mod aws;
 mod cli;
 mod elf;
 mod http;
@@ -21,6 +22,7 @@ mod tools;
 mod wheel;
 mod zip;
 
+pub use aws::{Aws, Moto, moto};
 pub use cli::{Cli, Run};
 pub use elf::{ElfBuilder, ElfField, Machine, elf};
 pub use http::Request;

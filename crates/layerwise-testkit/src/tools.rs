@@ -71,6 +71,28 @@ fn find_uv() -> PathBuf {
     uv
 }
 
+/// The `bin` of an environment with moto's server and the `aws` CLI, installed once.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests is told what is installed for them")]
+pub(crate) fn aws_tools() -> PathBuf {
+    let tools =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace").join("target/testkit-tools");
+    fs_err::create_dir_all(&tools).expect("target is writable");
+    let lock = fs_err::File::create(tools.join(".aws-lock")).expect("target is writable");
+    lock.file().lock().expect("the file system can lock");
+    let venv = tools.join("aws-venv");
+    let bin = venv.join(if cfg!(windows) { "Scripts" } else { "bin" });
+    let whole = venv.join("whole");
+    if !whole.is_file() {
+        eprintln!("testkit: installing moto and the aws CLI into {}", venv.display());
+        let python = [13, 12, 11, 10].into_iter().find_map(python).expect("a Python of at least 3.10");
+        succeed(Command::new(python).args(["-m", "venv", "--clear"]).arg(&venv));
+        let pip = ["-m", "pip", "install", "--quiet", "--no-input", "moto[server]==5.2.5", "awscli"];
+        succeed(Command::new(bin.join("python")).args(pip));
+        fs_err::write(whole, "").expect("target is writable");
+    }
+    bin
+}
+
 fn is_new_enough(uv: &Path) -> bool {
     let version = output(Command::new(uv).arg("--version")).unwrap_or_default();
     let mut numbers = version.split([' ', '.']).skip(1).map(|number| number.parse::<u32>());

@@ -22,6 +22,8 @@ pub enum Kind {
     Findings,
     /// A function that was invoked failed.
     Function,
+    /// AWS refused: credentials, permissions, throttling, its own failures.
+    Aws,
     /// This machine failed us: disk full, no permission, a program missing.
     System,
     /// A bug of layerwise.

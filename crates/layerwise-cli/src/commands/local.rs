@@ -13,7 +13,7 @@ use layerwise::error::{Explain as _, Kind};
 use layerwise::io::{Bucket, Io};
 use layerwise::local::{self, Event, Function, Layer, Outcome, Request, Server, Settings};
 use layerwise::model::{Sha256, Target};
-use layerwise::pipeline::{self, Attached, Built, FunctionJob, LockPolicy};
+use layerwise::pipeline::{self, Built, FunctionJob, LockPolicy};
 use layerwise::prove;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -103,7 +103,7 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
         let mut events = server.events();
         let request = Request { payload: payload.into(), context: None };
         let mut invoked = std::pin::pin!(server.invoke(&args.name, request));
-        let mut log = |event: &Event| {
+        let log = |event: &Event| {
             if let Event::Log { message, .. } = event {
                 crate::ui::to_stderr(message);
             }
@@ -218,8 +218,8 @@ fn samples() -> String {
 
 /// What the server asks of whoever knows the project.
 enum Asked {
-    /// Have the files of a function changed?
-    Refresh(String, oneshot::Sender<()>),
+    /// Have files changed?
+    Refresh(oneshot::Sender<()>),
     /// Why does it not start?
     Explain(String, oneshot::Sender<Vec<String>>),
 }
@@ -247,11 +247,11 @@ fn server(
                 lines.await.unwrap_or_default()
             })
         }),
-        refresh: Arc::new(move |function| {
+        refresh: Arc::new(move |_| {
             let ask = ask.clone();
             Box::pin(async move {
                 let (reply, done) = oneshot::channel();
-                drop(ask.send(Asked::Refresh(function, reply)).await);
+                drop(ask.send(Asked::Refresh(reply)).await);
                 drop(done.await);
             })
         }),
@@ -411,7 +411,7 @@ impl<'a> Project<'a> {
 
     async fn answer(&mut self, asked: Asked, server: &Server) {
         match asked {
-            Asked::Refresh(_, done) => {
+            Asked::Refresh(done) => {
                 if self.looked.elapsed() >= BELIEVED {
                     self.looked = Instant::now();
                     if self.fingerprint() != self.seen {
@@ -419,7 +419,7 @@ impl<'a> Project<'a> {
                     }
                 }
                 // Who asked may have gone away.
-                drop(done.send(()));
+                done.send(()).ok();
             }
             Asked::Explain(name, reply) => drop(reply.send(self.explain(&name).await)),
         }

@@ -8,7 +8,10 @@ mod config;
 pub(crate) mod doctor;
 mod local;
 mod lock;
+mod logs;
 mod man;
+mod promote;
+mod publish;
 mod targets;
 pub(crate) mod terraform;
 
@@ -47,6 +50,9 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> Code {
         Command::Serve(args) => local::serve(&args, &context),
         Command::Invoke(args) => local::invoke(&args, &context),
         Command::Lock(args) => lock::run(&args, &context),
+        Command::Publish(args) => publish::run(&args, &context),
+        Command::Promote(args) => promote::run(&args, &context),
+        Command::Logs(args) => logs::run(&args, &context),
         Command::Cache(command) => cache::run(&command, &context),
         Command::Terraform(command) => terraform::run(&command, &context),
         Command::Doctor(args) => doctor::run(&args, &context),

@@ -14,7 +14,7 @@ use super::error::Failure;
 use super::findings::words;
 use super::human;
 
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// One artifact of the matrix and what became of it.
 pub(crate) struct Row {
@@ -72,7 +72,7 @@ pub(crate) fn failed(command: &str, failure: &Failure, warnings: &[String]) -> S
     }))
 }
 
-fn error(failure: &Failure) -> Value {
+pub(crate) fn error(failure: &Failure) -> Value {
     json!({
         "kind": failure.code().word(),
         "exit_code": failure.code().number(),
@@ -334,7 +334,7 @@ pub(crate) fn cache(dir: &std::path::Path, buckets: &[(&str, u64, u64)]) -> Stri
     print(&json!({ "version": VERSION, "dir": dir, "buckets": buckets }))
 }
 
-fn print(document: &Value) -> String {
+pub(crate) fn print(document: &Value) -> String {
     format!("{document:#}\n")
 }
 

@@ -12,6 +12,7 @@ mod crash;
 mod fetch;
 mod function;
 mod lock;
+mod publish;
 mod real_failures;
 mod real_index;
 mod resolve;

@@ -80,6 +80,9 @@ pub enum ConfigError {
         /// The other.
         second: String,
     },
+    /// Not a name for layers in AWS.
+    #[error("`{0}` makes no layer names: 1 to 140 ASCII letters, digits, `-` and `_`, and placeholders")]
+    PublishedName(String),
     /// A placeholder that does not exist.
     #[error("`{template}` has the unknown placeholder `{{{placeholder}}}`")]
     Placeholder {
@@ -127,7 +130,9 @@ impl Explain for ConfigError {
             Self::SameOutput { .. } => {
                 vec!["use `{name}`, `{runtime}` and `{architecture}` in the output's name".to_owned()]
             }
-            Self::Placeholder { .. } => vec!["there are `{name}`, `{runtime}` and `{architecture}`".to_owned()],
+            Self::PublishedName(_) | Self::Placeholder { .. } => {
+                vec!["there are `{name}`, `{runtime}` and `{architecture}`".to_owned()]
+            }
         }
     }
 }

@@ -27,6 +27,49 @@ pub(super) struct File {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9_-]{1,64}$" }))]
     function: BTreeMap<String, FunctionTable>,
+    /// How layers are published.
+    #[serde(default)]
+    publish: PublishTable,
+}
+
+/// What `layerwise publish` does where no flag says otherwise.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct PublishTable {
+    /// The regions to publish to: `eu-west-1`. Without any, the region of the AWS profile or environment.
+    pub(super) regions: Vec<String>,
+    /// The profile of `~/.aws/config`.
+    pub(super) profile: Option<String>,
+    /// The layer's name in AWS; `{name}`, `{runtime}` (with `-` for `.`) and `{architecture}` are replaced. The default
+    /// is `{name}`.
+    #[schemars(with = "Option<String>")]
+    pub(super) name: Option<Spanned<String>>,
+    /// The bucket for zips of more than 50 MB; it has to be in the layer's region. `{region}` is replaced.
+    pub(super) bucket: Option<String>,
+    /// What the key of an object in the bucket starts with, before `/<sha256>.zip`.
+    pub(super) prefix: Option<String>,
+    /// Whether Lambda copies the zip from the bucket, or reads it there for good.
+    pub(super) storage: StorageName,
+    /// Who else may use the layer: accounts (12 digits), organisations (`o-…`), or `public`.
+    pub(super) share: Vec<String>,
+    /// The description of the layer's versions; AWS takes 256 characters.
+    pub(super) description: Option<String>,
+    /// Their licence: an SPDX expression, a URL or a text of at most 512 characters.
+    pub(super) license: Option<String>,
+    /// How many versions are kept; older ones that no function uses are deleted. Without it, all are kept.
+    pub(super) keep: Option<std::num::NonZeroU32>,
+}
+
+/// What becomes of a zip in the bucket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum StorageName {
+    /// Lambda copies it, if it is too large for the request itself.
+    #[default]
+    Copy,
+    /// Lambda reads it where it is (S3ObjectStorageMode REFERENCE); the bucket has to keep versions.
+    Reference,
 }
 
 /// One layer, or the defaults of all.

@@ -22,7 +22,7 @@ mod function;
 
 use error::SourceFile;
 pub use error::{ConfigError, Place};
-use file::{AllowTable, ContainerProgramName, EngineName, LayoutName, Table};
+use file::{AllowTable, ContainerProgramName, EngineName, LayoutName, PublishTable, StorageName, Table};
 pub use function::{Dependencies, FunctionName, FunctionSpec, InvalidFunctionName, LayerRef};
 
 /// The name of an AWS Lambda layer: 1 to 140 ASCII letters, digits, `-` and `_`.
@@ -87,6 +87,8 @@ pub struct Config {
     pub layers: Vec<LayerSpec>,
     /// The functions, in the order of the file.
     pub functions: Vec<FunctionSpec>,
+    /// How layers are published.
+    pub publish: PublishSpec,
     /// Whether `[layer.NAME]` tables name them.
     pub named: bool,
     /// Sentences about keys that mean nothing.
@@ -132,6 +134,66 @@ impl LayerSpec {
     /// With what packages are compiled.
     pub fn engine(&self) -> Engine {
         if self.in_container { Engine::Container(self.container.clone()) } else { Engine::Zig }
+    }
+}
+
+/// `[publish]`: how layers are published, in the words of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublishSpec {
+    /// Where to; may be empty, then the caller has to know.
+    pub regions: Vec<String>,
+    /// AWS's profile.
+    pub profile: Option<String>,
+    /// The layer's name in AWS.
+    pub name: PublishedName,
+    /// The bucket for large zips.
+    pub bucket: Option<String>,
+    /// What keys in the bucket start with.
+    pub prefix: String,
+    /// Whether Lambda reads the zip in the bucket for good, instead of copying it.
+    pub reference: bool,
+    /// Who else may use the layer.
+    pub share: Vec<String>,
+    /// Of the versions.
+    pub description: Option<String>,
+    /// Of the versions.
+    pub licence: Option<String>,
+    /// How many versions to keep.
+    pub keep: Option<usize>,
+}
+
+/// What a layer is called in AWS, with `{name}`, `{runtime}` and `{architecture}` to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedName(String);
+
+impl Default for PublishedName {
+    fn default() -> Self {
+        Self("{name}".to_owned())
+    }
+}
+
+impl PublishedName {
+    /// Checks the placeholders of `text`, and that names come of it.
+    pub fn new(text: &str) -> Result<Self, ConfigError> {
+        let template = OutputTemplate::new(Path::new(""), text)?;
+        let name = Self(template.text);
+        let sample = name.0.replace("{name}", "n").replace("{runtime}", "r").replace("{architecture}", "a");
+        match sample.parse::<LayerName>() {
+            Ok(_) => Ok(name),
+            Err(_) => Err(ConfigError::PublishedName(text.to_owned())),
+        }
+    }
+
+    /// The name of one artifact's layer. A dot, as in `python3.13`, becomes `-`.
+    pub fn name(&self, layer: &str, target: &Target) -> Result<LayerName, InvalidLayerName> {
+        let runtime = target.runtime.name.replace('.', "-");
+        let text = self.0.replace("{name}", layer).replace("{runtime}", &runtime);
+        text.replace("{architecture}", target.architecture.aws()).parse()
+    }
+
+    /// Whether `{name}` stands in it.
+    pub fn needs_name(&self) -> bool {
+        self.0.contains("{name}")
     }
 }
 
@@ -362,7 +424,7 @@ impl Reader<'_> {
     ) -> Result<Config, ConfigError> {
         let mut warnings = Vec::new();
         let mut top_keys = known_keys::<Table>();
-        top_keys.extend(["layer", "function"].map(str::to_owned));
+        top_keys.extend(["layer", "function", "publish"].map(str::to_owned));
         self.warn_of_unknown(table, &top_keys, &mut warnings);
         let start = LayerSpec {
             name: project_name.clone(),
@@ -406,7 +468,34 @@ impl Reader<'_> {
             layers.push(defaults.clone());
         }
         let functions = self.functions(table, &layers, &mut warnings)?;
-        Ok(Config { project_name, defaults, layers, functions, named, warnings })
+        let publish = self.publish(table, &mut warnings)?;
+        Ok(Config { project_name, defaults, layers, functions, publish, named, warnings })
+    }
+
+    fn publish(&self, table: &DeTable<'_>, warnings: &mut Vec<String>) -> Result<PublishSpec, ConfigError> {
+        let Some(value) = table.get("publish") else { return Ok(PublishSpec::default()) };
+        let Some(table) = value.get_ref().as_table() else {
+            return Err(self.source.error(&value.span(), "`publish` has to be a table"));
+        };
+        self.warn_of_unknown(table, &known_keys::<PublishTable>(), warnings);
+        let deserializer = serde::de::IntoDeserializer::into_deserializer(Spanned::new(value.span(), table.clone()));
+        let table = PublishTable::deserialize(deserializer).map_err(|error| described(self.source, &error))?;
+        let name = table.name.as_ref().map(|name| {
+            let at = |error: ConfigError| self.source.error(&name.span(), error.to_string());
+            PublishedName::new(name.get_ref()).map_err(at)
+        });
+        Ok(PublishSpec {
+            regions: table.regions,
+            profile: table.profile,
+            name: name.transpose()?.unwrap_or_default(),
+            bucket: table.bucket,
+            prefix: table.prefix.unwrap_or_default(),
+            reference: table.storage == StorageName::Reference,
+            share: table.share,
+            description: table.description,
+            licence: table.license,
+            keep: table.keep.and_then(|keep| usize::try_from(keep.get()).ok()),
+        })
     }
 
     /// What `table` says, over what `base` says.

@@ -103,6 +103,33 @@ pub enum HttpError {
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// What all our HTTP clients have in common: TLS by ring, the system's certificates and those in `extra_roots` (PEM
+/// files), the system's proxies, our name.
+///
+/// # Errors
+/// A certificate file that cannot be read.
+pub fn client_builder(extra_roots: &[PathBuf]) -> Result<reqwest::ClientBuilder, HttpError> {
+    let mut roots: Vec<CertificateDer<'static>> = Vec::new();
+    for path in extra_roots {
+        let error = |source| HttpError::Certificates { path: path.clone(), source };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(error)? {
+            roots.push(certificate.map_err(error)?);
+        }
+    }
+    let tls = |error: rustls::Error| HttpError::Tls(error.into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(roots, provider.clone()).map_err(tls)?;
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let client = Client::builder().tls_backend_preconfigured(config).http2_adaptive_window(true);
+    Ok(client.user_agent(concat!("layerwise/", env!("CARGO_PKG_VERSION"))))
+}
+
 impl HttpError {
     /// Whether asking again may help.
     pub fn is_transient(&self) -> bool {
@@ -257,30 +284,9 @@ impl Http {
     }
 
     fn make_client(&self) -> Result<Client, HttpError> {
-        let mut roots: Vec<CertificateDer<'static>> = Vec::new();
-        for path in &self.extra_roots {
-            let error = |source| HttpError::Certificates { path: path.clone(), source };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(error)? {
-                roots.push(certificate.map_err(error)?);
-            }
-        }
-        let tls = |error: rustls::Error| HttpError::Tls(error.into());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            rustls_platform_verifier::Verifier::new_with_extra_roots(roots, provider.clone()).map_err(tls)?;
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(tls)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Client::builder()
-            .tls_backend_preconfigured(config)
-            .user_agent(concat!("layerwise/", env!("CARGO_PKG_VERSION")))
+        client_builder(&self.extra_roots)?
             .connect_timeout(Duration::from_secs(10).min(self.timeout))
             .read_timeout(self.timeout)
-            .http2_adaptive_window(true)
             .build()
             .map_err(|error| HttpError::Tls(error.into()))
     }

@@ -18,9 +18,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::environment::Outcome;
 use super::server::{Answer, InvokeError, Request, Server};
-use super::{Function, PAYLOAD, logs_api};
+use super::{Function, Outcome, PAYLOAD, logs_api};
 
 type Body = BoxBody<Bytes, Infallible>;
 

@@ -13,14 +13,14 @@
 
 use std::time::Duration;
 
-use super::{ErrorBody, Limits};
+use super::{ErrorBody, Limits, Outcome};
 
 /// A moment, counted from the server's start.
-pub type Moment = Duration;
+pub(super) type Moment = Duration;
 
 /// What an environment is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub(super) enum State {
     /// Its processes start; the runtime has not asked for work yet.
     Init {
         /// Since when.
@@ -58,7 +58,7 @@ pub enum State {
 
 /// What happened to an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
+pub(super) enum Input {
     /// The runtime, and all extensions, asked for work.
     Ready,
     /// There is work for it.
@@ -77,7 +77,7 @@ pub enum Input {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(super) enum Exit {
     /// With a code.
     Code(i32),
     /// By a signal.
@@ -86,18 +86,9 @@ pub enum Exit {
     Memory,
 }
 
-/// What an invocation came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The handler's result, as sent.
-    Success(Vec<u8>),
-    /// The function failed; the JSON that Lambda answers.
-    Failed(Vec<u8>),
-}
-
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub(super) enum Action {
     /// Start the processes.
     Start,
     /// Hand this work to the runtime, which waits for it; its time is up at the moment.
@@ -128,12 +119,12 @@ pub enum Action {
 }
 
 /// What an environment begins as, for this work.
-pub fn start(work: String, now: Moment) -> (State, Vec<Action>) {
+pub(super) fn start(work: String, now: Moment) -> (State, Vec<Action>) {
     (State::Init { began: now, again: false, work, failure: None }, vec![Action::Start])
 }
 
 /// When an environment wants to hear [`Input::Tick`] next.
-pub fn alarm(state: &State, limits: &Limits) -> Option<Moment> {
+pub(super) fn alarm(state: &State, limits: &Limits) -> Option<Moment> {
     match state {
         State::Init { began, again: false, .. } => Some(*began + limits.init),
         State::Init { began, again: true, .. } => Some(*began + limits.timeout),
@@ -143,7 +134,7 @@ pub fn alarm(state: &State, limits: &Limits) -> Option<Moment> {
 }
 
 /// The next state, and what is to be done.
-pub fn step(state: State, input: Input, now: Moment, limits: &Limits) -> (State, Vec<Action>) {
+pub(super) fn step(state: State, input: Input, now: Moment, limits: &Limits) -> (State, Vec<Action>) {
     match (state, input) {
         (State::Init { began, again, work, failure: None }, Input::Ready) => {
             let init = (!again).then(|| now.saturating_sub(began));
@@ -162,18 +153,18 @@ pub fn step(state: State, input: Input, now: Moment, limits: &Limits) -> (State,
         }
         (State::Init { began, again, work, failure }, Input::Exited(exit)) => {
             let failure = failure.unwrap_or_else(|| exit.error(&work));
-            init_failed((began, again, work), failure, now, false)
+            init_failed((began, again, work), &failure, now, false)
         }
         (state @ State::Init { .. }, Input::Tick) => match (alarm(&state, limits), state) {
             (Some(at), State::Init { began, again, work, failure }) if now >= at => {
                 let failure =
                     failure.unwrap_or_else(|| timed_out(&work, if again { limits.timeout } else { limits.init }));
-                init_failed((began, again, work), failure, now, true)
+                init_failed((began, again, work), &failure, now, true)
             }
             (_, state) => (state, Vec::new()),
         },
         (State::Init { began, work, .. }, Input::Shutdown) => {
-            let finish = failed(&work, ErrorBody::shutdown(&work), now.saturating_sub(began), None, "error");
+            let finish = failed(&work, &ErrorBody::shutdown(&work), now.saturating_sub(began), None, "error");
             (State::Ending { restart: None }, vec![finish, Action::Kill])
         }
         (State::Ready, Input::Work(work)) => {
@@ -196,7 +187,7 @@ pub fn step(state: State, input: Input, now: Moment, limits: &Limits) -> (State,
             let duration = now.saturating_sub(began);
             let finish = match outcome {
                 Some(outcome) => Action::Finish { work, outcome, duration, init, status: None },
-                None => failed(&work, exit.error(&work), duration, init, "error"),
+                None => failed(&work, &exit.error(&work), duration, init, "error"),
             };
             (State::Ended, vec![finish])
         }
@@ -207,7 +198,7 @@ pub fn step(state: State, input: Input, now: Moment, limits: &Limits) -> (State,
                 Some(outcome) => vec![Action::Finish { work, outcome, duration, init, status: None }],
                 None => vec![
                     Action::LogPlatform(failure.message.clone()),
-                    failed(&work, failure, duration, init, "timeout"),
+                    failed(&work, &failure, duration, init, "timeout"),
                 ],
             };
             (State::Ending { restart: None }, finish.into_iter().chain([Action::Kill]).collect())
@@ -216,7 +207,7 @@ pub fn step(state: State, input: Input, now: Moment, limits: &Limits) -> (State,
             let duration = now.saturating_sub(began);
             let finish = match outcome {
                 Some(outcome) => Action::Finish { work, outcome, duration, init, status: None },
-                None => failed(&work, ErrorBody::shutdown(&work), duration, init, "error"),
+                None => failed(&work, &ErrorBody::shutdown(&work), duration, init, "error"),
             };
             (State::Ending { restart: None }, vec![finish, Action::Kill])
         }
@@ -224,7 +215,7 @@ pub fn step(state: State, input: Input, now: Moment, limits: &Limits) -> (State,
             (State::Init { began: now, again: true, work, failure: None }, vec![Action::Start])
         }
         (State::Ending { restart: Some(work) }, Input::Shutdown) => {
-            let finish = failed(&work, ErrorBody::shutdown(&work), Duration::ZERO, None, "error");
+            let finish = failed(&work, &ErrorBody::shutdown(&work), Duration::ZERO, None, "error");
             (State::Ending { restart: None }, vec![finish])
         }
         // What comes late (an answer after the time was up) or twice changes nothing.
@@ -236,7 +227,7 @@ pub fn step(state: State, input: Input, now: Moment, limits: &Limits) -> (State,
 /// there.
 fn init_failed(
     (began, again, work): (Moment, bool, String),
-    failure: ErrorBody,
+    failure: &ErrorBody,
     now: Moment,
     alive: bool,
 ) -> (State, Vec<Action>) {
@@ -264,7 +255,7 @@ fn init_failed(
     }
 }
 
-fn failed(work: &str, error: ErrorBody, duration: Duration, init: Option<Duration>, status: &'static str) -> Action {
+fn failed(work: &str, error: &ErrorBody, duration: Duration, init: Option<Duration>, status: &'static str) -> Action {
     let status = Some((status, error.error_type.clone()));
     Action::Finish { work: work.to_owned(), outcome: Outcome::Failed(error.json()), duration, init, status }
 }

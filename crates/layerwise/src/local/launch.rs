@@ -67,22 +67,31 @@ pub(super) fn extensions(function: &Function) -> Vec<String> {
     names
 }
 
-/// Starts the processes of `function` in `scratch`, a directory of their own.
-pub(super) fn launch(
-    function: &Function,
-    program: &Path,
-    scratch: &Path,
-    runtime_api: &str,
-    stream: &str,
-    surroundings: &[(String, String)],
-    isolate: bool,
-) -> std::io::Result<Launched> {
+/// Where and how the processes of an environment are started.
+pub(super) struct Place<'a> {
+    /// layerwise itself.
+    pub program: &'a Path,
+    /// A directory of the environment's own.
+    pub scratch: &'a Path,
+    /// Address and port of its Runtime API.
+    pub runtime_api: &'a str,
+    /// Its log stream.
+    pub stream: &'a str,
+    /// Variables before the function's own.
+    pub surroundings: &'a [(String, String)],
+    /// With a root like Lambda's.
+    pub isolate: bool,
+}
+
+/// Starts the processes of `function`.
+pub(super) fn launch(function: &Function, place: &Place<'_>) -> std::io::Result<Launched> {
+    let Place { program, scratch, isolate, .. } = *place;
     let mount_point = scratch.join("root");
     fs_err::create_dir_all(&mount_point)?;
     let status = scratch.join("status");
     drop(fs_err::remove_file(&status));
     let isolated = isolate && cfg!(target_os = "linux");
-    let mut environment = environment(function, runtime_api, stream, surroundings, isolated);
+    let mut environment = environment(function, place, isolated);
     let python = &function.python;
     let inside = python.path.strip_prefix(&python.prefix).unwrap_or(&python.path);
     let interpreter = if isolated { Path::new("/var/lang").join(inside) } else { python.path.clone() };
@@ -157,13 +166,7 @@ impl Launched {
 /// The variables of the managed runtime, then the function's own.
 ///
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>; values as on Lambda.
-fn environment(
-    function: &Function,
-    runtime_api: &str,
-    stream: &str,
-    surroundings: &[(String, String)],
-    isolated: bool,
-) -> BTreeMap<String, String> {
+fn environment(function: &Function, place: &Place<'_>, isolated: bool) -> BTreeMap<String, String> {
     let machine = function.target.architecture.machine();
     let task = if isolated { "/var/task".to_owned() } else { function.code.display().to_string() };
     let runtime = if isolated { "/var/runtime".to_owned() } else { function.runtime.dir.display().to_string() };
@@ -196,8 +199,8 @@ fn environment(
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
         ("AWS_LAMBDA_LOG_GROUP_NAME", &group),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", stream),
-        ("AWS_LAMBDA_RUNTIME_API", runtime_api),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", place.stream),
+        ("AWS_LAMBDA_RUNTIME_API", place.runtime_api),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
         ("LAMBDA_RUNTIME_DIR", &runtime),
         ("LAMBDA_TASK_ROOT", &task),
@@ -210,7 +213,7 @@ fn environment(
     ];
     let mut environment: BTreeMap<String, String> =
         fixed.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    environment.extend(surroundings.iter().cloned());
+    environment.extend(place.surroundings.iter().cloned());
     environment.extend(function.environment.clone());
     environment
 }
@@ -313,7 +316,8 @@ mod linux {
         // The end of our standard input: all are asked to end.
         std::thread::spawn(|| {
             drop(io::stdin().read_to_end(&mut Vec::new()));
-            drop(kill(Pid::from_raw(-1), Signal::SIGTERM));
+            // There may be nobody left.
+            kill(Pid::from_raw(-1), Signal::SIGTERM).ok();
         });
         loop {
             // Orphans are ours, too.

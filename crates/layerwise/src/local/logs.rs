@@ -29,6 +29,9 @@ pub(super) struct Line {
     pub message: Box<str>,
 }
 
+/// The streams of a group by name: first and last moment of each.
+pub(super) type Streams = BTreeMap<Arc<str>, (u64, u64)>;
+
 /// All lines that are kept.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
@@ -36,7 +39,7 @@ pub(super) struct Logs {
     bytes: usize,
     next: u64,
     /// Group → stream → first and last moment.
-    streams: BTreeMap<Arc<str>, BTreeMap<Arc<str>, (u64, u64)>>,
+    streams: BTreeMap<Arc<str>, Streams>,
 }
 
 impl Logs {
@@ -77,7 +80,7 @@ impl Logs {
     }
 
     /// The streams of a group with their first and last moments; `None`: there is no such group.
-    pub(super) fn streams(&self, group: &str) -> Option<&BTreeMap<Arc<str>, (u64, u64)>> {
+    pub(super) fn streams(&self, group: &str) -> Option<&Streams> {
         self.streams.get(group)
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn answer(target: &str, body: &[u8], server: &Server) -> Result<Value
         }
         Some("DescribeLogStreams") => {
             let group = group(&asked)?;
-            let streams = logs.streams(&group).ok_or_else(|| no_group())?;
+            let streams = logs.streams(&group).ok_or_else(no_group)?;
             let prefix = asked.log_stream_name_prefix.as_deref().unwrap_or_default();
             let named = streams.iter().filter(|(name, _)| name.starts_with(prefix));
             let mut found: Vec<(u64, Value)> = named

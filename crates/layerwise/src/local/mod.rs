@@ -34,7 +34,6 @@ mod runtime_api;
 mod server;
 
 pub use api::serve;
-pub use environment::Outcome;
 pub use runtime::{ProvideError, RuntimeFiles, provide};
 pub use server::{Answer, InvokeError, Request, Server};
 
@@ -203,6 +202,15 @@ pub enum Event {
         /// The line.
         message: String,
     },
+}
+
+/// What an invocation came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The handler's result, as sent.
+    Success(Vec<u8>),
+    /// The function failed; the JSON that Lambda answers.
+    Failed(Vec<u8>),
 }
 
 /// Lambda's answer when a function fails.

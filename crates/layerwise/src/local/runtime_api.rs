@@ -16,8 +16,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::environment::Outcome;
-use super::{ErrorBody, PAYLOAD};
+use super::{ErrorBody, Outcome, PAYLOAD};
 
 /// Work for the runtime.
 #[derive(Debug)]

@@ -15,11 +15,11 @@ use tokio::net::TcpListener;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::environment::{self, Action, Exit, Input, Outcome, State};
+use super::environment::{self, Action, Exit, Input, State};
 use super::launch::{self, Launched};
 use super::logs::{Logs, Numbers, Splitter, Words, milliseconds};
 use super::runtime_api::{self, Delivery, Message};
-use super::{ErrorBody, Event, Function, Limits, Settings};
+use super::{ErrorBody, Event, Function, Limits, Outcome, Settings};
 use crate::model::Sha256;
 
 /// An invocation to be made.
@@ -355,6 +355,15 @@ struct Environment {
     oversized: bool,
 }
 
+/// The end of an invocation; see [`Action::Finish`].
+struct Finish {
+    work: String,
+    outcome: Outcome,
+    duration: Duration,
+    init: Option<Duration>,
+    status: Option<(&'static str, String)>,
+}
+
 /// Something happened.
 enum Happened {
     Input(Input),
@@ -490,11 +499,11 @@ impl Environment {
     fn exited(&mut self, ended: std::io::Result<std::process::ExitStatus>) -> Happened {
         self.drain();
         let Some(mut process) = self.process.take() else { return Happened::Input(Input::Exited(Exit::Code(1))) };
-        let (mut last, stream) = (Vec::new(), true);
+        let mut last = Vec::new();
         process.out.finish(|line| last.push(line));
         process.err.finish(|line| last.push(line));
         for line in last {
-            self.log(line, stream);
+            self.log(line);
         }
         (self.runtime, self.extensions) = (None, BTreeMap::new());
         let exit = match (process.killed, ended) {
@@ -520,12 +529,12 @@ impl Environment {
             }
             Message::Answered(id, outcome, taken) => {
                 let right = self.job.as_ref().is_some_and(|job| job.request == id);
-                drop(taken.send(right));
+                taken.send(right).ok();
                 right.then_some(Input::Answered(outcome))
             }
             Message::TooLarge(id, taken) => {
                 let right = self.job.as_ref().is_some_and(|job| job.request == id);
-                drop(taken.send(right));
+                taken.send(right).ok();
                 let failed = ErrorBody {
                     error_type: "Function.ResponseSizeTooLarge".to_owned(),
                     message: format!(
@@ -551,7 +560,7 @@ impl Environment {
             Message::ExtensionFailed(id, kind) => {
                 let name = self.extensions.get(&id).map_or("?", |extension| extension.name.as_str());
                 let said = format!("EXTENSION\tName: {name}\tState: Failed\tError Type: {kind}\n");
-                self.log(said, false);
+                self.log(said);
                 let failed = ErrorBody { error_type: kind.clone(), message: "exit code 0".to_owned(), sent: None };
                 Some(Input::InitFailed(failed))
             }
@@ -581,11 +590,12 @@ impl Environment {
                     self.drain();
                     let at = super::logs::iso(self.server.clock());
                     let line = line.strip_prefix("RequestId: ").unwrap_or(&line).replacen(" Error:", "", 1);
-                    self.log(format!("{at} {line}\n\n"), false);
+                    self.log(format!("{at} {line}\n\n"));
                 }
                 Action::Finish { work, outcome, duration, init, status } => {
                     self.drain();
-                    self.finish(work, outcome, (duration, init), status, state).await;
+                    let starting = matches!(state, State::Ended | State::Ending { .. }) && init.is_none();
+                    self.finish(Finish { work, outcome, duration, init, status }, starting).await;
                 }
             }
         }
@@ -593,16 +603,15 @@ impl Environment {
 
     fn launch(&mut self) {
         let settings = &self.server.0.settings;
-        let surroundings = &settings.surroundings;
-        let launched = launch::launch(
-            &self.function,
-            &settings.program,
-            &self.scratch,
-            &self.address,
-            &self.stream,
-            surroundings,
-            self.isolate,
-        );
+        let place = launch::Place {
+            program: &settings.program,
+            scratch: &self.scratch,
+            runtime_api: &self.address,
+            stream: &self.stream,
+            surroundings: &settings.surroundings,
+            isolate: self.isolate,
+        };
+        let launched = launch::launch(&self.function, &place);
         match launched {
             Ok(mut launched) => {
                 let child = &mut launched.child;
@@ -611,7 +620,6 @@ impl Environment {
                 if !launched.isolated {
                     self.log(
                         "layerwise: namespaces are not to be had here: paths and files are the host's\n".to_owned(),
-                        false,
                     );
                 }
                 self.memory = Memory::of(launched.child.id());
@@ -619,7 +627,7 @@ impl Environment {
                 self.process = Some(Process { launched, stdin, stdout, stderr, out, err, kill_at: None, killed: None });
             }
             // Noticed as the end of a process that never was.
-            Err(error) => self.log(format!("layerwise: failed to start the function: {error}\n"), false),
+            Err(error) => self.log(format!("layerwise: failed to start the function: {error}\n")),
         }
     }
 
@@ -704,7 +712,7 @@ impl Environment {
             splitter.feed(bytes, |line| lines.push(line));
         }
         for line in lines {
-            self.log(line, true);
+            self.log(line);
         }
     }
 
@@ -712,11 +720,11 @@ impl Environment {
     fn say(&mut self, lines: impl FnOnce(Words, &Function) -> Vec<String>) {
         let words = Words { json: self.function.logs_json(), now: self.server.clock() };
         for line in lines(words, &self.function) {
-            self.log(line, false);
+            self.log(line);
         }
     }
 
-    fn log(&mut self, line: String, _function: bool) {
+    fn log(&mut self, line: String) {
         let at = self.server.clock();
         if self.job.is_some() {
             self.tail.extend(line.as_bytes());
@@ -737,16 +745,9 @@ impl Environment {
         }
     }
 
-    async fn finish(
-        &mut self,
-        work: String,
-        outcome: Outcome,
-        (duration, init): (Duration, Option<Duration>),
-        status: Option<(&'static str, String)>,
-        state: &State,
-    ) {
-        let Some(job) = self.job.take() else { return };
-        self.job = None;
+    /// Writes the end of an invocation down and answers. `starting`: the environment has never been ready.
+    async fn finish(&mut self, finish: Finish, starting: bool) {
+        let Finish { work, outcome, duration, init, status } = finish;
         let max_memory = (self.memory.most() >> 20).max(1);
         let error = match &outcome {
             Outcome::Success(_) => None,
@@ -756,8 +757,6 @@ impl Environment {
                 Some((text("errorType"), text("errorMessage")))
             }
         };
-        // While the tail is still this invocation's.
-        self.job = Some(job);
         let numbers = Numbers {
             request: &work,
             duration,
@@ -767,10 +766,9 @@ impl Environment {
             status: status.as_ref().map(|(word, kind)| (*word, kind.as_str())),
         };
         self.say(|words, _| words.report(&numbers));
-        let starting = matches!(state, State::Ended | State::Ending { .. }) && init.is_none();
         if let Some((kind, _)) = error.as_ref().filter(|_| starting) {
             for line in (self.server.0.settings.explain)(Arc::clone(&self.function), kind.clone()).await {
-                self.log(format!("{line}\n"), false);
+                self.log(format!("{line}\n"));
             }
         }
         let Some(job) = self.job.take() else { return };
