@@ -238,7 +238,7 @@ fn server(
         scratch: scratch.to_owned(),
         retries: RETRIES,
         surroundings: context.environment.for_functions(),
-        clock: Arc::new(SystemTime::now),
+        clock: Arc::new(crate::env::Environment::clock),
         explain: Arc::new(move |function, _| {
             let ask = explain.clone();
             Box::pin(async move {

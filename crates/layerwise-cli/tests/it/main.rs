@@ -16,6 +16,7 @@ mod publish;
 mod real_failures;
 mod real_index;
 mod resolve;
+mod serve;
 #[cfg(target_os = "linux")]
 mod terraform;
 

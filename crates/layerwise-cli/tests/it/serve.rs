@@ -1,0 +1,497 @@
+//! The local Lambda, with the real runtime interface client from the package index, over real HTTP.
+//!
+//! Answers and words are those of Lambda, as awslambdaric 4.2.2 and the platform give them.
+
+#![cfg(target_os = "linux")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use layerwise_testkit::Cli;
+use serde_json::{Value, json};
+
+use super::real_index::{real, skipped};
+
+/// A server, killed when dropped.
+struct Serving {
+    child: Child,
+    port: u16,
+    _cli: Cli,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: String,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// `Runtime.ExitError: …`, or the result.
+    fn outcome(&self) -> String {
+        let Ok(body) = serde_json::from_str::<Value>(&self.body) else { return self.body.clone() };
+        match (self.header("x-amz-function-error"), body.get("errorType")) {
+            (Some("Unhandled"), Some(kind)) => {
+                format!("{}: {}", kind.as_str().unwrap_or_default(), body["errorMessage"].as_str().unwrap_or_default())
+            }
+            _ => body.to_string(),
+        }
+    }
+}
+
+impl Serving {
+    /// Serves the project of `cli`; `None`, said aloud, where this machine cannot.
+    fn start(test: &str, cli: Cli, more: &[&str]) -> Option<Self> {
+        if layerwise_testkit::python(11).is_none() {
+            skipped(test, "no Python 3.11 here to run functions with");
+            return None;
+        }
+        let python = layerwise_testkit::python(11).unwrap();
+        let mut command = cli.command();
+        command.args(["serve", "--port", "0", "--python"]).arg(python).args(more);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let port = loop {
+            let line = lines.next().expect("it serves").unwrap();
+            if let Some(port) = line.strip_prefix("serving at http://127.0.0.1:") {
+                break port.parse().unwrap();
+            }
+        };
+        // What it prints must go somewhere.
+        thread::spawn(move || lines.for_each(drop));
+        Some(Self { child, port, _cli: cli })
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let host = format!("127.0.0.1:{}", self.port);
+        let host = headers.iter().find(|(name, _)| *name == "host").map_or(host.as_str(), |(_, value)| value);
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
+            head += &format!("{name}: {value}\r\n");
+        }
+        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+        // It may answer and close before it has read all.
+        stream.write_all(body).ok();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).ok();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Answer { status, headers: head.to_owned(), body: body.to_owned() }
+    }
+
+    fn invoke(&self, function: &str, payload: &str) -> Answer {
+        let path = format!("/2015-03-31/functions/{function}/invocations");
+        self.send("POST", &path, &[("x-amz-log-type", "Tail")], payload.as_bytes())
+    }
+
+    fn logs(&self, operation: &str, request: &Value) -> Value {
+        let target = format!("Logs_20140328.{operation}");
+        self.send("POST", "/", &[("x-amz-target", &target)], request.to_string().as_bytes()).json()
+    }
+
+    /// The log of a function.
+    fn log(&self, function: &str) -> String {
+        let found = self.logs("FilterLogEvents", &json!({ "logGroupName": format!("/aws/lambda/{function}") }));
+        let events = found["events"].as_array().unwrap().iter();
+        events.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Processes of functions that are alive.
+    fn functions_alive(&self) -> usize {
+        let output = Command::new("pgrep").args(["-P", &self.child.id().to_string()]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().count()
+    }
+}
+
+const INDEX: &str = r#"
+import os, signal, sys, time
+def ok(event, context): return event
+def raises(event, context): raise ValueError("no")
+def exits(event, context): sys.exit(3)
+def leaves(event, context): os._exit(0)
+def crashes(event, context): os.kill(os.getpid(), signal.SIGSEGV); time.sleep(9)
+def forks(event, context):
+    for _ in range(5):
+        if os.fork() == 0: time.sleep(1000)
+    time.sleep(1000)
+def prints(event, context):
+    for _ in range(10000): print("x" * 9999)
+def large(event, context): return "x" * 7_000_000
+def a_set(event, context): return {1}
+def sleeps(event, context): time.sleep(event.get("for", 100)); return "awake"
+def opens(event, context):
+    kept = []
+    for _ in range(2000): kept.append(open("/dev/null"))
+def stays(event, context): signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def grows(event, context):
+    kept = []
+    while True: kept.append(bytearray(10_000_000)); time.sleep(0.01)
+def writes(event, context):
+    def tried(path):
+        try: open(path, "w").close()
+        except OSError as error: return error.strerror
+        return "written"
+    return [tried(path) for path in ("/var/task/a", "/opt/a", "/a", "/tmp/a")]
+def sees(event, context):
+    return [sys.path[:3], os.environ["LAMBDA_TASK_ROOT"], os.environ["AWS_EXECUTION_ENV"], os.getcwd(),
+            "HOME" in os.environ, context.function_name, context.memory_limit_in_mb, os.path.exists("/dev/shm")]
+def told(event, context): print("INFO one"); print("ERROR two"); return context.client_context and context.client_context.custom
+"#;
+
+/// Function → file.handler of a project with all of them.
+const FUNCTIONS: [(&str, &str); 25] = [
+    ("ok", "index.ok"),
+    ("raises", "index.raises"),
+    ("exits", "index.exits"),
+    ("leaves", "index.leaves"),
+    ("crashes", "index.crashes"),
+    ("forks", "index.forks"),
+    ("prints", "index.prints"),
+    ("large", "index.large"),
+    ("a_set", "index.a_set"),
+    ("sleeps", "index.sleeps"),
+    ("opens", "index.opens"),
+    ("stays", "index.stays"),
+    ("grows", "index.grows"),
+    ("writes", "index.writes"),
+    ("sees", "index.sees"),
+    ("told", "index.told"),
+    ("import-missing", "missing.h"),
+    ("syntax", "syntax.h"),
+    ("raises-at-import", "raising.h"),
+    ("exits-at-import", "exiting.h"),
+    ("no-attribute", "index.gone"),
+    ("builtin", "sys.exit"),
+    ("no-module", "gone.h"),
+    ("a-library", "library.h"),
+    ("in-a-folder", "folder/inner.h"),
+];
+
+fn project(test: &str) -> Option<Cli> {
+    let mut config = "runtime = 'python3.11'\n".to_owned();
+    for (name, handler) in FUNCTIONS {
+        config += &format!("[function.{name}]\ncode = 'src'\nhandler = '{handler}'\ntimeout = 2\n");
+    }
+    let cli = real(test)?.file("layerwise.toml", config).file("src/index.py", INDEX);
+    let cli = cli.file("src/missing.py", "import not_there\n").file("src/syntax.py", "def h(:\n");
+    let cli =
+        cli.file("src/raising.py", "raise OSError('at import')\n").file("src/exiting.py", "import sys\nsys.exit(4)\n");
+    let cli = cli.file("src/library.py", "import ctypes\nctypes.CDLL('libnot.so.1')\n");
+    Some(cli.file("src/folder/inner.py", "def h(event, context):\n    return 'inner'\n"))
+}
+
+/// Every row of lambda-facts 4.2, and every row of the issue's bad input.
+#[test]
+fn answers_are_lambdas() {
+    let Some(cli) = project("answers_are_lambdas") else { return };
+    let Some(serving) = Serving::start("answers_are_lambdas", cli, &["--concurrency", "4"]) else { return };
+    let check = |function: &str, payload: &str, expected: &str| {
+        let answer = serving.invoke(function, payload);
+        let request = answer.header("x-amzn-requestid").unwrap_or_default().to_owned();
+        assert_eq!(answer.outcome().replace(&request, "ID"), expected, "{function}");
+    };
+    check("ok", "{\"a\":1}", "{\"a\":1}");
+    check("ok", "", "{}");
+    check("in-a-folder", "{}", "\"inner\"");
+    check("raises", "{}", "ValueError: no");
+    check(
+        "a_set",
+        "{}",
+        "Runtime.MarshalError: Unable to marshal response: Object of type set is not JSON serializable",
+    );
+    check(
+        "import-missing",
+        "{}",
+        "Runtime.ImportModuleError: Unable to import module 'missing': No module named 'not_there'",
+    );
+    check("no-module", "{}", "Runtime.ImportModuleError: Unable to import module 'gone': No module named 'gone'");
+    check("no-attribute", "{}", "Runtime.HandlerNotFound: Handler 'gone' missing on module 'index'");
+    check("builtin", "{}", "Runtime.BuiltInModuleConflict: Cannot use built-in module sys as a handler module");
+    check("raises-at-import", "{}", "OSError: at import");
+    check("a-library", "{}", "OSError: libnot.so.1: cannot open shared object file: No such file or directory");
+    let syntax = serving.invoke("syntax", "{}").outcome();
+    assert!(syntax.starts_with("Runtime.UserCodeSyntaxError: Syntax error in module 'syntax': "), "{syntax}");
+    let exit = |said: &str| format!("Runtime.ExitError: RequestId: ID Error: Runtime exited {said}");
+    check("exits", "{}", &exit("with error: exit status 3"));
+    check("exits-at-import", "{}", &exit("with error: exit status 4"));
+    check("leaves", "{}", &exit("without providing a reason"));
+    check("crashes", "{}", &exit("with error: signal: segmentation fault"));
+    check("grows", "{}", &exit("with error: signal: killed"));
+    let timeout = "Sandbox.Timedout: RequestId: ID Error: Task timed out after 2.00 seconds";
+    check("sleeps", "{}", timeout);
+    check("forks", "{}", timeout);
+    check("opens", "{}", "OSError: [Errno 24] Too many open files: '/dev/null'");
+    let large =
+        "Function.ResponseSizeTooLarge: Response payload size exceeded maximum allowed payload size (6291556 bytes).";
+    check("large", "{}", large);
+    // The log has Lambda's lines, and what the check knows.
+    let log = serving.log("import-missing");
+    for part in [
+        "INIT_REPORT Init Duration: ",
+        "Error Type: Runtime.ImportModuleError",
+        "layerwise: import-missing: `not_there`",
+    ] {
+        assert!(log.contains(part), "{part}\n{log}");
+    }
+    assert_eq!(log.matches("INIT_REPORT").count(), 2, "the start is tried again\n{log}");
+    assert!(serving.log("sleeps").contains("Task timed out after 2.00 seconds"), "{}", serving.log("sleeps"));
+    check("prints", "{}", "null");
+    check("stays", "{}", "null");
+    check(
+        "writes",
+        "{}",
+        "[\"Read-only file system\",\"Read-only file system\",\"Read-only file system\",\"written\"]",
+    );
+    let path = "[\"/var/task\",\"/opt/python/lib/python3.11/site-packages\",\"/opt/python\"]";
+    check(
+        "sees",
+        "{}",
+        &format!("[{path},\"/var/task\",\"AWS_Lambda_python3.11\",\"/var/task\",false,\"sees\",\"128\",false]"),
+    );
+    // After all that, it works as before.
+    check("ok", "{\"a\":2}", "{\"a\":2}");
+
+    // The newest lines are kept, whoever wrote them.
+    assert!(serving.log("prints").len() < 16 << 20, "logs are bounded");
+}
+
+#[test]
+fn the_api_is_lambdas() {
+    let Some(cli) = project("the_api_is_lambdas") else { return };
+    let Some(serving) = Serving::start("the_api_is_lambdas", cli, &[]) else { return };
+    let invocations = "/2015-03-31/functions/ok/invocations";
+    let check = |answer: &Answer, status: u16, kind: &str, part: &str| {
+        assert_eq!(
+            (answer.status, answer.header("x-amzn-errortype").unwrap_or_default()),
+            (status, kind),
+            "{answer:?}"
+        );
+        assert!(answer.body.contains(part), "{answer:?}");
+    };
+    let gone = serving.invoke("gone", "{}");
+    check(
+        &gone,
+        404,
+        "ResourceNotFoundException",
+        "Function not found: arn:aws:lambda:us-east-1:000000000000:function:gone",
+    );
+    check(
+        &serving.invoke("ok", "no JSON"),
+        400,
+        "InvalidRequestContentException",
+        "Could not parse request body into json",
+    );
+    let huge = format!("\"{}\"", "x".repeat(6_300_000));
+    check(
+        &serving.invoke("ok", &huge),
+        413,
+        "RequestEntityTooLargeException",
+        "Request must be smaller than 6291556 bytes",
+    );
+    check(
+        &serving.send("POST", &format!("{invocations}?Qualifier=7"), &[], b"{}"),
+        404,
+        "ResourceNotFoundException",
+        "function:ok:7",
+    );
+    check(&serving.send("POST", &format!("{invocations}?Qualifier=%24LATEST"), &[], b"{}"), 200, "", "{}");
+    let arn = "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A000000000000%3Afunction%3Aok/invocations";
+    check(&serving.send("POST", arn, &[], b"[1]"), 200, "", "[1]");
+    check(&serving.send("POST", invocations, &[("x-amz-invocation-type", "DryRun")], b"{}"), 204, "", "");
+    check(
+        &serving.send("POST", invocations, &[("x-amz-invocation-type", "Nothing")], b"{}"),
+        400,
+        "InvalidParameterValueException",
+        "",
+    );
+    check(&serving.send("GET", "/nothing", &[], b""), 404, "UnknownOperationException", "");
+
+    // Who may come in.
+    check(&serving.send("POST", invocations, &[("host", "evil.example")], b"{}"), 403, "AccessDeniedException", "");
+    check(
+        &serving.send("POST", invocations, &[("origin", "http://evil.example")], b"{}"),
+        403,
+        "AccessDeniedException",
+        "",
+    );
+    check(&serving.send("POST", invocations, &[("authorization", "nonsense")], b"{}"), 200, "", "{}");
+
+    let functions = serving.send("GET", "/2015-03-31/functions/", &[], b"").json();
+    assert_eq!(functions["Functions"].as_array().unwrap().len(), FUNCTIONS.len());
+    let one = serving.send("GET", "/2015-03-31/functions/ok/configuration", &[], b"").json();
+    assert_eq!(
+        (&one["Handler"], &one["Timeout"], &one["Runtime"]),
+        (&json!("index.ok"), &json!(2), &json!("python3.11"))
+    );
+
+    // The log's tail, and the client's context.
+    let context = BASE64_STANDARD.encode(r#"{"custom":{"a":"b"},"env":{},"client":{}}"#);
+    let headers = [("x-amz-log-type", "Tail"), ("x-amz-client-context", context.as_str())];
+    let told = serving.send("POST", "/2015-03-31/functions/told/invocations", &headers, b"{}");
+    assert_eq!(told.body, "{\"a\": \"b\"}");
+    let tail = BASE64_STANDARD.decode(told.header("x-amz-log-result").unwrap()).unwrap();
+    let tail = String::from_utf8(tail).unwrap();
+    let places: Vec<_> = ["START RequestId: ", "INFO one\n", "ERROR two\n", "END RequestId: ", "REPORT RequestId: "]
+        .iter()
+        .map(|part| tail.find(part))
+        .collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{tail}");
+
+    // What `aws logs` asks for.
+    let group = json!({ "logGroupName": "/aws/lambda/told", "filterPattern": "ERROR" });
+    let found = serving.logs("FilterLogEvents", &group);
+    let messages: Vec<&Value> = found["events"].as_array().unwrap().iter().map(|event| &event["message"]).collect();
+    assert_eq!(messages, ["ERROR two\n"]);
+    let streams = serving.logs("DescribeLogStreams", &group);
+    let stream = streams["logStreams"][0]["logStreamName"].as_str().unwrap().to_owned();
+    let all = serving.logs(
+        "GetLogEvents",
+        &json!({ "logGroupName": "/aws/lambda/told", "logStreamName": stream, "startFromHead": true }),
+    );
+    assert!(all["events"][0]["message"].as_str().unwrap().starts_with("INIT_START Runtime Version: python:3.11"));
+    let unknown = serving.logs("FilterLogEvents", &json!({ "logGroupName": "/aws/lambda/gone" }));
+    assert_eq!(unknown["__type"], "ResourceNotFoundException");
+
+    // The page, and what it lives on.
+    assert!(serving.send("GET", "/", &[], b"").body.contains("<title>layerwise serve</title>"));
+    assert!(serving.send("GET", "/layerwise/samples", &[], b"").json()["s3"]["Records"].is_array());
+
+    // An asynchronous invocation that fails is tried three times.
+    let event =
+        serving.send("POST", "/2015-03-31/functions/raises/invocations", &[("x-amz-invocation-type", "Event")], b"{}");
+    assert_eq!(event.status, 202);
+    let began = Instant::now();
+    while serving.log("raises").matches("REPORT RequestId").count() < 3 {
+        assert!(began.elapsed() < Duration::from_secs(30), "{}", serving.log("raises"));
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn edits_are_there_at_the_next_invocation() {
+    let Some(cli) = project("edits_are_there_at_the_next_invocation") else { return };
+    let source = cli.project().join("src/index.py");
+    let config = cli.project().join("layerwise.toml");
+    let Some(serving) = Serving::start("edits_are_there_at_the_next_invocation", cli, &[]) else { return };
+    assert_eq!(serving.invoke("ok", "{}").outcome(), "{}");
+    thread::sleep(Duration::from_millis(200));
+    fs_err::write(
+        &source,
+        INDEX.replace("def ok(event, context): return event", "def ok(event, context): return 'edited'"),
+    )
+    .unwrap();
+    assert_eq!(serving.invoke("ok", "{}").outcome(), "\"edited\"");
+    thread::sleep(Duration::from_millis(200));
+    // What cannot be built leaves the former one up.
+    let good = fs_err::read_to_string(&config).unwrap();
+    fs_err::write(&config, format!("{good}layers = ['gone']\n")).unwrap();
+    assert_eq!(serving.invoke("ok", "{}").outcome(), "\"edited\"");
+    thread::sleep(Duration::from_millis(200));
+    fs_err::write(&config, good.replace("'index.ok'", "'index.a_set'")).unwrap();
+    assert!(serving.invoke("ok", "{}").outcome().starts_with("Runtime.MarshalError"));
+}
+
+#[test]
+fn counts_add_up_and_nothing_is_left() {
+    let Some(cli) = project("counts_add_up_and_nothing_is_left") else { return };
+    let Some(mut serving) = Serving::start("counts_add_up_and_nothing_is_left", cli, &["--concurrency", "10"]) else {
+        return;
+    };
+    let many = if std::env::var_os("LAYERWISE_SLOW_TESTS").is_some() { 1000 } else { 60 };
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..many).map(|_| scope.spawn(|| serving.invoke("sleeps", "{\"for\": 0.5}").status)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let count = |status: u16| statuses.iter().filter(|one| **one == status).count();
+    assert_eq!(count(200) + count(429), many, "{statuses:?}");
+    assert!(count(200) >= 10 && count(429) > 0, "{statuses:?}");
+    let reports = serving.log("sleeps").matches("REPORT RequestId").count();
+    assert_eq!(reports, count(200), "one REPORT for each that ran");
+    let calls = if many == 1000 { 10_000 } else { 200 };
+    for number in 0..calls {
+        assert_eq!(serving.invoke("ok", &number.to_string()).body, number.to_string());
+    }
+    assert!(serving.functions_alive() >= 2);
+
+    // The server is killed in the middle of an invocation: nothing of it stays.
+    let children = Command::new("pgrep").args(["-P", &serving.child.id().to_string()]).output().unwrap();
+    let children: Vec<String> = String::from_utf8_lossy(&children.stdout).lines().map(str::to_owned).collect();
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    let began = Instant::now();
+    let alive = |pid: &String| std::path::Path::new("/proc").join(pid).join("exe").exists();
+    while children.iter().any(alive) {
+        assert!(began.elapsed() < Duration::from_secs(5), "{children:?} are still alive");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn one_shot() {
+    let Some(cli) = project("one_shot") else { return };
+    let Some(python) = layerwise_testkit::python(11) else {
+        skipped("one_shot", "no Python 3.11 here to run functions with");
+        return;
+    };
+    let invoke = |cli: Cli, words: &[&str]| {
+        let words = ["invoke"].iter().chain(words).map(|word| (*word).to_owned());
+        let cli = cli.args(words.chain(["--python".to_owned(), python.display().to_string()]));
+        let run = cli.run();
+        (cli, run)
+    };
+    let (cli, run) = invoke(cli, &["ok", "--payload", "{\"a\": 1}"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), "{\"a\": 1}\n"), "{run}");
+    assert!(run.stderr.contains("START RequestId: ") && run.stderr.contains("REPORT RequestId: "), "{run}");
+    let (cli, run) = invoke(cli, &["ok", "--event", "s3"]);
+    assert!(run.stdout.contains("\"aws:s3\""), "{run}");
+    let (cli, run) = invoke(cli, &["raises"]);
+    assert_eq!(run.code, Some(12), "{run}");
+    assert!(run.stdout.contains("ValueError"), "{run}");
+    let (cli, run) = invoke(cli, &["ok", "--payload", "no JSON"]);
+    assert_eq!(run.code, Some(2), "{run}");
+    let (_cli, run) = invoke(cli, &["gone"]);
+    assert_eq!(run.code, Some(2), "{run}");
+    assert!(run.stderr.contains("there is no function `gone`"), "{run}");
+}
+
+#[test]
+fn the_port_is_taken() {
+    let Some(cli) = project("the_port_is_taken") else { return };
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let run = cli.args(["serve", "--port", &port]).run();
+    assert_eq!(run.code, Some(8), "{run}");
+    assert!(run.stderr.contains("another program is there"), "{run}");
+}
