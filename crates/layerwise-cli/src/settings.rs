@@ -1,6 +1,7 @@
 //! Typed → meant. The only place that knows who wins: flag, then environment, then file, then default.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use layerwise::assemble::Layout;
@@ -10,7 +11,9 @@ use layerwise::config::{
     matrix,
 };
 use layerwise::error::{Explain, Kind};
+use layerwise::event::Events;
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
+use layerwise::io::IoSettings;
 use layerwise::model::compile::InvalidSystemPackage;
 use layerwise::model::name::InvalidPackageName;
 use layerwise::model::target::TargetError;
@@ -51,6 +54,8 @@ pub(crate) enum SettingsError {
     NoRuntimeToCheck(Vec<String>),
     #[error("`{0}` is not a URL of a package index")]
     IndexUrl(String),
+    #[error("no directory for Terraform's plugins: HOME is not set")]
+    NoPluginDir,
     #[error("no directory for the cache: neither LAYERWISE_CACHE_DIR nor HOME is set")]
     NoCacheDir,
 }
@@ -59,7 +64,7 @@ impl Explain for SettingsError {
     fn kind(&self) -> Kind {
         match self {
             Self::NoDirectory(_) | Self::Read { .. } => Kind::Input,
-            Self::NoCacheDir => Kind::System,
+            Self::NoCacheDir | Self::NoPluginDir => Kind::System,
             _ => Kind::Usage,
         }
     }
@@ -74,6 +79,7 @@ impl Explain for SettingsError {
             Self::NameOfMany(_) => vec!["pick layers with `--layer NAME`".to_owned()],
             Self::IndexUrl(_) => vec!["write it as `https://host/simple`, or `name=https://host/simple`".to_owned()],
             Self::NoRuntimeToCheck(current) => vec![format!("pass `--runtime` with one of {}", current.join(", "))],
+            Self::NoPluginDir => vec!["pass `--dir DIR`".to_owned()],
             Self::OfContainer(_) => vec!["add `--engine container`".to_owned()],
             Self::NoCacheDir => vec!["pass `--cache-dir DIR`".to_owned()],
             _ => Vec::new(),
@@ -323,19 +329,46 @@ pub(crate) fn cache_dir(flag: Option<&Path>, environment: &Environment) -> Resul
     flag.or_else(|| environment.cache_dir()).ok_or(SettingsError::NoCacheDir)
 }
 
+/// What the library needs to know of this machine, where no flag says otherwise.
+pub(crate) fn io(
+    environment: &Environment,
+    cache_dir: Option<&Path>,
+    events: Arc<dyn Events>,
+) -> Result<IoSettings, SettingsError> {
+    Ok(IoSettings {
+        cache_dir: self::cache_dir(cache_dir, environment)?,
+        offline: offline_here(environment),
+        now: environment.now,
+        uv: environment.uv(),
+        child_env: environment.for_children(),
+        netrc: environment.netrc().map(|file| file.text),
+        ca_files: environment.ca_files(),
+        programs: environment.programs(),
+        keyring: environment.find_program("keyring"),
+        concurrency: concurrency(environment),
+        http_timeout: http_timeout(environment),
+        events,
+    })
+}
+
+/// Whether the environment says that only the cache may be used.
+fn offline_here(environment: &Environment) -> bool {
+    environment.yes("LAYERWISE_OFFLINE") || environment.yes("UV_OFFLINE")
+}
+
 /// Whether only the cache may be used.
 pub(crate) fn offline(flags: &IndexArgs, environment: &Environment) -> bool {
-    flags.offline || environment.yes("LAYERWISE_OFFLINE") || environment.yes("UV_OFFLINE")
+    flags.offline || offline_here(environment)
 }
 
 /// Downloads at once.
-pub(crate) fn concurrency(environment: &Environment) -> usize {
+fn concurrency(environment: &Environment) -> usize {
     let number = environment.text("UV_CONCURRENT_DOWNLOADS").and_then(|text| text.parse().ok());
     number.unwrap_or(16).clamp(1, 256)
 }
 
 /// How long a server may stay silent.
-pub(crate) fn http_timeout(environment: &Environment) -> Duration {
+fn http_timeout(environment: &Environment) -> Duration {
     let seconds = environment.text("UV_HTTP_TIMEOUT").and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(30).clamp(1, 3600))
 }
@@ -381,10 +414,15 @@ fn find_links(text: &str, environment: &Environment) -> FindLinks {
     }
 }
 
+/// The present day, or the one that is to be played, `YYYY-MM-DD`.
+pub(crate) fn today(environment: &Environment) -> String {
+    environment.text("LAYERWISE_TODAY").map_or_else(|| day(environment.now), str::to_owned)
+}
+
 /// The day of `now`, `YYYY-MM-DD` in UTC.
 ///
 /// Source: the inverse of days-from-civil, <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
-pub(crate) fn day(now: SystemTime) -> String {
+fn day(now: SystemTime) -> String {
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

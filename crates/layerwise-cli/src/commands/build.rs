@@ -155,20 +155,8 @@ pub(super) fn prepare(
     }
     let functions = functions(&project, &cells, &today)?;
     let flags = settings::indexes(&input.indexes, environment)?;
-    let io = Io::new(IoSettings {
-        cache_dir: settings::cache_dir(context.cache_dir.as_deref(), environment)?,
-        offline: settings::offline(&input.indexes, environment),
-        now: environment.now,
-        uv: environment.uv(),
-        child_env: environment.for_children(),
-        netrc: environment.netrc().map(|file| file.text),
-        ca_files: environment.ca_files(),
-        programs: environment.programs(),
-        keyring: environment.find_program("keyring"),
-        concurrency: settings::concurrency(environment),
-        http_timeout: settings::http_timeout(environment),
-        events: context.ui.events(),
-    })?;
+    let settings = settings::io(environment, context.cache_dir.as_deref(), context.ui.events())?;
+    let io = Io::new(IoSettings { offline: settings::offline(&input.indexes, environment), ..settings })?;
     let jobs = cells.into_iter().map(|cell| {
         let check = build.is_none_or(|build| !build.no_check);
         let job = job(&cell, &project.dir, &flags, context).map(|job| Arc::new(Job { check, ..job }));

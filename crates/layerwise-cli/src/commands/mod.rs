@@ -13,6 +13,7 @@ mod man;
 mod promote;
 mod publish;
 mod targets;
+pub(crate) mod terraform;
 
 use crate::args::{Cli, Command};
 use crate::env::Environment;
@@ -30,8 +31,7 @@ pub(crate) struct Context<'a> {
 impl Context<'_> {
     /// The present day, `YYYY-MM-DD`.
     pub(crate) fn today(&self) -> String {
-        let other = self.environment.text("LAYERWISE_TODAY").map(str::to_owned);
-        other.unwrap_or_else(|| crate::settings::day(self.environment.now))
+        crate::settings::today(self.environment)
     }
 
     /// The ending of a command that prints `text` on stdout.
@@ -54,6 +54,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> Code {
         Command::Promote(args) => promote::run(&args, &context),
         Command::Logs(args) => logs::run(&args, &context),
         Command::Cache(command) => cache::run(&command, &context),
+        Command::Terraform(command) => terraform::run(&command, &context),
         Command::Doctor(args) => doctor::run(&args, &context),
         Command::Targets(args) => targets::run(&args, &context),
         Command::Config(command) => config::run(&command, &context),

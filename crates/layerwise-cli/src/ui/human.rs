@@ -29,6 +29,11 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// For whoever is no terminal.
+    pub(crate) fn bare(dir: PathBuf) -> Self {
+        Self { color: false, width: 100, all: false, dir }
+    }
+
     #[cfg(test)]
     pub(crate) fn plain(width: usize) -> Self {
         Self { color: false, width, all: false, dir: PathBuf::from("/work") }

@@ -104,6 +104,13 @@ pub(crate) fn to_stderr(text: &str) {
     io::stderr().lock().write_all(text.as_bytes()).ok();
 }
 
+/// The door to stdout for the one line that Terraform waits for.
+pub(crate) fn to_stdout(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
 /// `path` as seen from `dir`.
 pub(crate) fn relative(path: &Path, dir: &Path) -> String {
     path.strip_prefix(dir).unwrap_or(path).display().to_string()

@@ -17,6 +17,8 @@ mod real_failures;
 mod real_index;
 mod resolve;
 mod serve;
+#[cfg(target_os = "linux")]
+mod terraform;
 
 use layerwise_testkit::{Cli, Index, Run, Served, Wheel, elf, wheel};
 use serde_json::Value;

@@ -1,0 +1,12 @@
+terraform {
+  required_version = ">= 1.6"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.0"
+    }
+    layerwise = {
+      source = "layerwise/layerwise"
+    }
+  }
+}
