@@ -243,6 +243,7 @@ impl Environment {
             cargo: self.find_program("cargo"),
             path_rustc,
             rustc,
+            git: self.find_program("git"),
             jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
     }

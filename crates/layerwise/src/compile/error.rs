@@ -82,6 +82,22 @@ pub enum CompileError {
         /// What cargo said.
         said: String,
     },
+    /// A package is in a Git repository.
+    #[error("{package} is in a Git repository, and there is no git here")]
+    NoGit {
+        /// The package.
+        package: String,
+    },
+    /// The sources of a commit cannot be had.
+    #[error("failed to fetch commit {commit} of `{url}`: {said}")]
+    Git {
+        /// The repository, without credentials.
+        url: String,
+        /// The commit.
+        commit: String,
+        /// What git said.
+        said: String,
+    },
     /// Something could not be made ready.
     #[error("failed to make {what} ready for the build")]
     Prepare {
@@ -193,7 +209,8 @@ impl Explain for CompileError {
             Self::Cache(error) => error.kind(),
             Self::NotPure { .. } => Kind::Resolution,
             Self::Directory { .. } => Kind::Input,
-            Self::Provide { .. } | Self::Prepare { .. } | Self::NoShim => Kind::System,
+            Self::Git { .. } => Kind::Network,
+            Self::Provide { .. } | Self::Prepare { .. } | Self::NoShim | Self::NoGit { .. } => Kind::System,
             _ => Kind::Compile,
         }
     }
@@ -210,6 +227,10 @@ impl Explain for CompileError {
             }
             Self::Describe { .. } => vec!["install its headers: the `-dev` or `-devel` package".to_owned()],
             Self::NoCargo { .. } => vec!["install Rust from https://rustup.rs, so that cargo is on PATH".to_owned()],
+            Self::NoGit { .. } => vec!["install git, so that it is on PATH".to_owned()],
+            Self::Git { .. } => vec![
+                "layerwise never asks for passwords: a credential helper, an SSH agent, ~/.netrc, or `https://${TOKEN}@host/…` in the requirement give them".to_owned(),
+            ],
             Self::NoRustStd { triple, .. } => vec![
                 format!("`rustup target add {triple}`"),
                 "or name a compiler that has it with the variable RUSTC".to_owned(),

@@ -26,6 +26,7 @@ use crate::resolve::uv::Uv;
 use crate::sdist;
 
 mod error;
+mod git;
 pub mod plan;
 mod python;
 mod run;
@@ -137,6 +138,17 @@ pub fn cached(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Option<Cac
 
 /// The digest of what a pin names; relative paths count from `dir`.
 fn identity(pin: &SourcePin, dir: &Path) -> Result<Sha256, CompileError> {
+    let whole = identity_of_whole(pin, dir)?;
+    Ok(match &pin.subdirectory {
+        Some(subdirectory) => Sha256::of(format!("{whole}/{subdirectory}").as_bytes()),
+        None => whole,
+    })
+}
+
+fn identity_of_whole(pin: &SourcePin, dir: &Path) -> Result<Sha256, CompileError> {
+    if let Some(commit) = &pin.commit {
+        return Ok(Sha256::of(format!("git {}", commit.id).as_bytes()));
+    }
     match (pin.sha256, &pin.source) {
         (None, WheelSource::Path(path)) => {
             tree::digest(&dir.join(path)).map_err(|source| CompileError::Directory { path: dir.join(path), source })
@@ -192,6 +204,10 @@ pub fn plausible(fresh: &Fresh, target: Target) -> Result<(), CompileError> {
 /// Why it cannot be built.
 pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Fresh, CompileError> {
     let digest = identity(pin, dir)?;
+    if let (Some(commit), WheelSource::Url(url)) = (&pin.commit, &pin.source) {
+        let path = git::checkout(pin.name.as_str(), url, commit, work.io).await?;
+        return site_of(pin, &path, digest, work).await;
+    }
     if let (None, WheelSource::Path(path)) = (pin.sha256, &pin.source) {
         return site_of(pin, &dir.join(path), digest, work).await;
     }
@@ -207,9 +223,9 @@ pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Fresh
             })?
         }
     };
-    let wanted = WantedSdist { file: &pin.file, url: &url, sha256: Some(digest), size: pin.size };
-    let (path, sha256) = work.io.sdist(wanted).await?;
-    site_of(pin, &path, sha256, work).await
+    let wanted = WantedSdist { file: &pin.file, url: &url, sha256: pin.sha256, size: pin.size };
+    let (path, _) = work.io.sdist(wanted).await?;
+    site_of(pin, &path, digest, work).await
 }
 
 /// Builds what is at `path`, an archive or a directory.
@@ -218,7 +234,8 @@ async fn site_of(pin: &SourcePin, path: &Path, sha256: Sha256, work: &Work<'_>) 
         Some(_) => format!("{} {}", pin.name, pin.version),
         None => pin.name.to_string(),
     };
-    let source = Source { file: &pin.file, path, name: &pin.name, sha256, item: &item };
+    let (git, subdirectory) = (pin.commit.is_some(), pin.subdirectory.as_deref());
+    let source = Source { file: &pin.file, path, git, subdirectory, name: &pin.name, sha256, item: &item };
     work.io.emit(Event::Started { stage: Stage::Compile, item: &item, bytes: None });
     let built = wheel_of(&source, work).await;
     work.io.emit(Event::Finished { stage: Stage::Compile, item: &item });
@@ -234,7 +251,8 @@ pub async fn metadata(file: &str, path: &Path, work: &Work<'_>) -> Result<String
     let odd = |what: String| CompileError::Odd { file: file.to_owned(), what, log: PathBuf::new() };
     let name: PackageName = stem.parse().map_err(|_| odd("its name is no package's".to_owned()))?;
     let item = format!("metadata of {file}");
-    let source = Source { file, path, name: &name, sha256: Sha256::of(b""), item: &item };
+    let source =
+        Source { file, path, git: false, subdirectory: None, name: &name, sha256: Sha256::of(b""), item: &item };
     let _turn = work.io.compiles.acquire().await.expect("the semaphore is never closed");
     work.io.emit(Event::Started { stage: Stage::Compile, item: &item, bytes: None });
     let told = async {
@@ -255,6 +273,10 @@ pub async fn metadata(file: &str, path: &Path, work: &Work<'_>) -> Result<String
 struct Source<'a> {
     file: &'a str,
     path: &'a Path,
+    /// It is a repository.
+    git: bool,
+    /// Where the package is in it.
+    subdirectory: Option<&'a str>,
     name: &'a PackageName,
     sha256: Sha256,
     /// For events.
@@ -306,11 +328,43 @@ async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Fresh, Compile
     Ok(Fresh { file, path, facts, provenance, log, key, _dir: dir })
 }
 
+/// Puts the sources into `dir/src`, and reads the `pyproject.toml` of the package in them. Where the package is,
+/// relative to `dir`.
+async fn unpack(source: &Source<'_>, dir: &Path) -> Result<(PathBuf, BuildSystem), CompileError> {
+    let (archive, file, src) = (source.path.to_owned(), source.file.to_owned(), dir.join("src"));
+    let git = source.git;
+    let unpacked = tokio::task::spawn_blocking(move || {
+        if archive.is_dir() {
+            let copied = if git { tree::copy_whole(&archive, &src) } else { tree::copy(&archive, &src) };
+            return copied.map_err(|source| CompileError::Directory { path: archive, source });
+        }
+        Ok(sdist::unpack(&archive, &file, &src)?)
+    })
+    .await;
+    unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let package = Path::new("src").join(source.subdirectory.unwrap_or_default());
+    // A link may stand in its way.
+    let inside = |path: &Path| {
+        fs::canonicalize(path).ok().zip(fs::canonicalize(dir).ok()).is_some_and(|(path, dir)| path.starts_with(dir))
+    };
+    if !inside(&dir.join(&package)) || !dir.join(&package).is_dir() {
+        let what = format!("it has no directory `{}`", source.subdirectory.unwrap_or_default());
+        return Err(CompileError::Odd { file: source.file.to_owned(), what, log: PathBuf::new() });
+    }
+    let pyproject = Some(dir.join(&package).join("pyproject.toml")).filter(|path| inside(path));
+    let pyproject = pyproject.and_then(|path| fs::read_to_string(path).ok());
+    let system = BuildSystem::read(pyproject.as_deref());
+    let system = system.map_err(|what| CompileError::Pyproject { file: source.file.to_owned(), what })?;
+    Ok((package, system))
+}
+
 /// The place of one build, made ready.
 struct Site<'a> {
     dir: TempDir,
     /// What the build calls `dir`.
     seen: String,
+    /// The package's own directory, relative to `dir`.
+    package: PathBuf,
     log: PathBuf,
     uv: Uv,
     described: Described,
@@ -339,19 +393,7 @@ impl<'a> Site<'a> {
         let log = io.cache.path(Bucket::Logs, &format!("{}-{}.log", source.name, work.target.slug()));
         fs::write(&log, format!("{}\n", source.file)).map_err(prepare("the log"))?;
 
-        let (archive, file, src) = (source.path.to_owned(), source.file.to_owned(), path.join("src"));
-        let unpacked = tokio::task::spawn_blocking(move || {
-            if archive.is_dir() {
-                return tree::copy(&archive, &src).map_err(|source| CompileError::Directory { path: archive, source });
-            }
-            Ok(sdist::unpack(&archive, &file, &src)?)
-        })
-        .await;
-        unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        let pyproject = fs::read_to_string(path.join("src/pyproject.toml")).ok();
-        let system = BuildSystem::read(pyproject.as_deref());
-        let system = system.map_err(|what| CompileError::Pyproject { file: source.file.to_owned(), what })?;
-
+        let (package, system) = unpack(source, &path).await?;
         let uv = Uv::find(io, work.indexes).await?;
         let python = Python::find(work.target, &uv, io).await?;
         let refuses = !work.policy.allows(source.name);
@@ -410,11 +452,26 @@ impl<'a> Site<'a> {
         }
         spec.covers = host_compilers().into_iter().map(|compiler| (compiler, exe.clone())).collect();
         spec.empty = HOST_HEADERS.iter().map(PathBuf::from).collect();
-        spec.cwd = Path::new(&seen).join("src");
+        spec.cwd = Path::new(&seen).join(&package);
         spec.read_only = read_only;
         let rust = None;
-        let mut site =
-            Self { dir, seen, log, uv, described, system, plan, rust, refuses, isolated, spec, exe, source, io };
+        let mut site = Self {
+            dir,
+            seen,
+            package,
+            log,
+            uv,
+            described,
+            system,
+            plan,
+            rust,
+            refuses,
+            isolated,
+            spec,
+            exe,
+            source,
+            io,
+        };
         site.install_requirements(work).await?;
         Ok(site)
     }
@@ -455,7 +512,7 @@ impl<'a> Site<'a> {
         }
         let rust = Rust::find(work.target, self.source.name.as_str(), self.dir.path(), self.io).await?;
         self.io.emit(Event::Line { stage: Stage::Compile, item: self.source.item, text: "fetching crates" });
-        rust.vendor(self.dir.path(), &self.seen, &self.log, self.io).await?;
+        rust.vendor(&self.package, (self.dir.path(), &self.seen), &self.log, self.io).await?;
         self.spec.read_only.extend(rust.directories.iter().cloned());
         let bin = rust.cargo.parent().map(|dir| dir.display().to_string()).unwrap_or_default();
         self.plan.rust = Some((bin, rust.rustc.display().to_string()));
@@ -488,7 +545,7 @@ impl<'a> Site<'a> {
             Command::new(python)
         };
         command.arg(format!("{}/hook/hooks.py", self.seen)).arg(format!("{}/hook/call.json", self.seen));
-        command.env_clear().envs(self.plan.environment()).current_dir(dir.join("src"));
+        command.env_clear().envs(self.plan.environment()).current_dir(dir.join(&self.package));
         let ended = run::run(command, &self.log, LIMIT, self.source.item, self.io).await.map_err(prepare)?;
         let calls = self.calls();
         if !calls.is_empty() {

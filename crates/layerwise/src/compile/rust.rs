@@ -65,10 +65,16 @@ impl Rust {
         Ok(Self { cargo, rustc: real, directories, version })
     }
 
-    /// Fetches the crates that the sources in `dir/src` want to `dir/vendor`, and writes cargo's configuration so that
+    /// Fetches the crates that the package in `dir/package` wants to `dir/vendor`, and writes cargo's configuration so that
     /// they are taken from there; the build calls `dir` `seen`.
-    pub(super) async fn vendor(&self, dir: &Path, seen: &str, log: &Path, io: &Io) -> Result<(), CompileError> {
-        let manifests = manifests(&dir.join("src"));
+    pub(super) async fn vendor(
+        &self,
+        package: &Path,
+        (dir, seen): (&Path, &str),
+        log: &Path,
+        io: &Io,
+    ) -> Result<(), CompileError> {
+        let manifests = manifests(&dir.join(package));
         let home = dir.join("cargo");
         let failed = |source| CompileError::Prepare { what: "Rust's crates", source };
         fs::create_dir_all(&home).map_err(failed)?;

@@ -89,6 +89,23 @@ pub(super) fn copy(dir: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Copies everything in `dir` to `to`, links as links.
+pub(super) fn copy_whole(dir: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy_whole(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            super::link(&fs::read_link(entry.path())?, &target)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

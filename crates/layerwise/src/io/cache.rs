@@ -34,6 +34,8 @@ pub enum Bucket {
     Uv,
     /// Compilers, each a directory that is whole or not there.
     Toolchains,
+    /// Sources at a commit of a Git repository, each a directory that is whole or not there.
+    Git,
     /// Records of wheels that were built here (they themselves are among the wheels).
     Built,
     /// Directories of builds that are under way.
@@ -44,7 +46,7 @@ pub enum Bucket {
 
 impl Bucket {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Wheels,
         Self::Sdists,
         Self::Facts,
@@ -54,6 +56,7 @@ impl Bucket {
         Self::Tools,
         Self::Uv,
         Self::Toolchains,
+        Self::Git,
         Self::Built,
         Self::Builds,
         Self::Logs,
@@ -71,6 +74,7 @@ impl Bucket {
             Self::Tools => "tools-v1",
             Self::Uv => "uv-v1",
             Self::Toolchains => "toolchains-v1",
+            Self::Git => "git-v1",
             Self::Built => "built-v1",
             Self::Builds => "builds-v1",
             Self::Logs => "logs-v1",

@@ -15,7 +15,7 @@ pub mod tree;
 pub use compile::CompilePolicy;
 pub use digest::Sha256;
 pub use extra::{ExtraFile, Origin};
-pub use lock::{Lock, Note, Pin, SourcePin, WheelSource};
+pub use lock::{Commit, Lock, Note, Pin, SourcePin, WheelSource};
 pub use name::PackageName;
 pub use tag::WheelName;
 pub use target::{Architecture, Runtime, Target};
