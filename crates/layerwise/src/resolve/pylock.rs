@@ -727,7 +727,7 @@ mod tests {
                 SourcePin {
                     name: "b".parse().unwrap(),
                     version: "1.0".parse().unwrap(),
-                    file: "ssh://****@h/b.git@0123456789ab".to_owned(),
+                    file: "ssh://h/b.git@0123456789ab".to_owned(),
                     source: WheelSource::Url("ssh://git@h/b.git".parse().unwrap()),
                     commit: Some(Commit {
                         id: "0123456789abcdef0123456789abcdef01234567".to_owned(),
