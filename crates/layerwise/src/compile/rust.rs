@@ -90,7 +90,20 @@ impl Rust {
             command.arg("--offline");
         }
         command.arg(dir.join("vendor")).current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);
+        // The cache may be below somebody's Cargo workspace, which these would be taken for members of. The build itself
+        // sees nothing above.
+        let mut plain = Vec::new();
+        for manifest in &manifests {
+            let text = fs::read_to_string(manifest).map_err(failed)?;
+            if !text.contains("[workspace") {
+                fs::write(manifest, format!("{text}\n[workspace]\n")).map_err(failed)?;
+                plain.push((manifest, text));
+            }
+        }
         let output = command.output().await.map_err(failed)?;
+        for (manifest, text) in plain {
+            fs::write(manifest, text).map_err(failed)?;
+        }
         drop(fs::write(log, [output.stderr.as_slice(), b"\n"].concat()));
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();

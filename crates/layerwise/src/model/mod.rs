@@ -12,7 +12,7 @@ pub mod tag;
 pub mod target;
 pub mod tree;
 
-pub use compile::CompilePolicy;
+pub use compile::{BuildSettings, CompilePolicy};
 pub use digest::Sha256;
 pub use extra::{ExtraFile, Origin};
 pub use lock::{Commit, Lock, Note, Pin, SourcePin, WheelSource};

@@ -570,7 +570,7 @@ mod tests {
         let target = Target::new("python3.11", "x86_64", "2026-11-24").unwrap();
         let none = BTreeSet::new();
         let tags = Tags::of(target);
-        let policy = CompilePolicy { all: false, names: ["c".parse().unwrap()].into() };
+        let policy = CompilePolicy { names: ["c".parse().unwrap()].into(), ..CompilePolicy::default() };
         let selection = Selection { label: "pylock.toml", tags: &tags, extras: &none, groups: &none, policy: &policy };
         let text = format!("lock-version = \"1.0\"\ncreated-by = \"x\"\n{}", packages.replace("SHA", DIGEST));
         let shown = match parse(&text, "pylock.toml").and_then(|pylock| pylock.select(&selection)) {
