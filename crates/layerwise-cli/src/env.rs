@@ -309,6 +309,7 @@ impl Environment {
             path_rustc,
             rustc,
             containers: self.containers(),
+            git: self.find_program("git"),
             jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
     }

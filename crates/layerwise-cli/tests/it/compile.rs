@@ -225,3 +225,57 @@ fn a_directory_and_a_file_of_this_machine_are_built() {
     drop(cli.run().success());
     assert_eq!(content(&cli, "python/common.py"), "x = 1\n");
 }
+
+/// git, in `dir`, with nothing of the user's.
+fn git(dir: &std::path::Path, line: &str) {
+    let mut command = std::process::Command::new("git");
+    command.args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]);
+    command.args(super::words(line)).current_dir(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "git {line}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What was asked for by a branch stays at its commit once it is locked.
+#[test]
+fn a_commit_of_a_repository_is_built() {
+    let Some((cli, _served)) = build(Index::new(), "x") else { return };
+    if std::process::Command::new("git").arg("--version").output().is_err() {
+        drop(writeln!(std::io::stderr(), "SKIPPED: no git here"));
+        return;
+    }
+    let repository = cli.home().join("repository");
+    let package = repository.join("packages/common");
+    fs_err::create_dir_all(package.join("src")).unwrap();
+    let project = "[project]\nname='common'\nversion='1.0'\n\
+        [build-system]\nrequires=[]\nbuild-backend='backend'\nbackend-path=['.']\n";
+    let metadata = sdist("common", "1.0").build().metadata;
+    for (path, text) in [("pyproject.toml", project), ("PKG-INFO", &metadata), ("src/common.py", "x = 1\n")] {
+        fs_err::write(package.join(path), text).unwrap();
+    }
+    fs_err::write(package.join("backend.py"), layerwise_testkit::BACKEND).unwrap();
+    git(&repository, "init --quiet");
+    git(&repository, "add .");
+    git(&repository, "commit --quiet -m one");
+    let requirement = format!("common @ git+file://{}@main#subdirectory=packages/common\n", repository.display());
+    fs_err::write(cli.project().join("requirements.txt"), requirement).unwrap();
+    let line = "--runtime python3.13 --name demo";
+    let cli = cli.path(std::path::Path::new("/usr/bin"));
+    let lock = cli.args(super::words(&format!("lock {line}")));
+    drop(lock.run().success());
+    let locked = fs_err::read_to_string(lock.project().join("pylock.demo-python313-x86_64.toml")).unwrap();
+    assert!(locked.contains("requested-revision = \"main\", commit-id = \""), "{locked}");
+    fs_err::write(package.join("src/common.py"), "x = 2\n").unwrap();
+    git(&repository, "commit --quiet -a -m two");
+    let cli = lock.args(super::words(&format!("build --locked {line} -o demo.zip")));
+    drop(cli.run().success());
+    assert_eq!(content(&cli, "python/common.py"), "x = 1\n");
+    // The repository may go: the commit is in the cache.
+    fs_err::remove_dir_all(&repository).unwrap();
+    fs_err::remove_dir_all(cli.cache().join("built-v1")).unwrap();
+    drop(cli.run().success());
+    assert_eq!(content(&cli, "python/common.py"), "x = 1\n");
+    fs_err::remove_dir_all(cli.cache().join("git-v1")).unwrap();
+    fs_err::remove_dir_all(cli.cache().join("built-v1")).unwrap();
+    let gone = cli.run().failure(5);
+    assert!(gone.stderr.contains("failed to fetch commit"), "{gone}");
+}

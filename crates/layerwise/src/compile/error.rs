@@ -83,6 +83,22 @@ pub enum CompileError {
         /// What cargo said.
         said: String,
     },
+    /// A package is in a Git repository.
+    #[error("{package} is in a Git repository, and there is no git here")]
+    NoGit {
+        /// The package.
+        package: String,
+    },
+    /// The sources of a commit cannot be had.
+    #[error("failed to fetch commit {commit} of `{url}`: {said}")]
+    Git {
+        /// The repository, without credentials.
+        url: String,
+        /// The commit.
+        commit: String,
+        /// What git said.
+        said: String,
+    },
     /// Something could not be made ready.
     #[error("failed to make {what} ready for the build")]
     Prepare {
@@ -109,6 +125,16 @@ pub enum CompileError {
         #[source]
         source: std::io::Error,
     },
+    /// A declared prefix.
+    #[error("the prefix for building {name}, `{}`, cannot be used: {why}", path.display())]
+    Prefix {
+        /// The package.
+        name: PackageName,
+        /// Where.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// What it needs to be built cannot be had.
     #[error("failed to install what `{file}` needs to be built ({requires}): {said}")]
     Requirements {
@@ -122,6 +148,8 @@ pub enum CompileError {
     /// The build failed.
     #[error("failed to build `{file}`{}", cause.as_ref().map(|cause| format!(": {}", cause.line)).unwrap_or_default())]
     Failed {
+        /// The package.
+        name: PackageName,
         /// The source distribution.
         file: String,
         /// What is known of why.
@@ -197,8 +225,9 @@ impl Explain for CompileError {
             Self::Sdist(error) => error.kind(),
             Self::Cache(error) => error.kind(),
             Self::NotPure { .. } => Kind::Resolution,
-            Self::Directory { .. } => Kind::Input,
-            Self::Provide { .. } | Self::Prepare { .. } | Self::NoShim => Kind::System,
+            Self::Directory { .. } | Self::Prefix { .. } => Kind::Input,
+            Self::Git { .. } => Kind::Network,
+            Self::Provide { .. } | Self::Prepare { .. } | Self::NoShim | Self::NoGit { .. } => Kind::System,
             _ => Kind::Compile,
         }
     }
@@ -216,13 +245,25 @@ impl Explain for CompileError {
             }
             Self::Describe { .. } => vec!["install its headers: the `-dev` or `-devel` package".to_owned()],
             Self::NoCargo { .. } => vec!["install Rust from https://rustup.rs, so that cargo is on PATH".to_owned()],
+            Self::NoGit { .. } => vec!["install git, so that it is on PATH".to_owned()],
+            Self::Git { .. } => vec![
+                "layerwise never asks for passwords: a credential helper, an SSH agent, ~/.netrc, or `https://${TOKEN}@host/…` in the requirement give them".to_owned(),
+            ],
             Self::NoRustStd { triple, .. } => vec![
                 format!("`rustup target add {triple}`"),
                 "or name a compiler that has it with the variable RUSTC".to_owned(),
             ],
             Self::NotPure { name, .. } => vec![format!("`--compile {name}` allows it")],
-            Self::Failed { cause, log, .. } => {
-                cause.iter().filter_map(|cause| cause.hint.clone()).chain([see(log)]).collect()
+            Self::Failed { name, cause, log, .. } => {
+                let mut hints: Vec<String> = cause.iter().filter_map(|cause| cause.hint.clone()).collect();
+                if cause.as_ref().is_some_and(|cause| cause.library) {
+                    hints.push(format!(
+                        "`[compile.{name}]` with `prefix = \"DIR\"` in the configuration names a directory with `include` and `lib` of it, built for Lambda"
+                    ));
+                    hints.push("`--engine container` compiles in AWS's build image, where it can be installed".to_owned());
+                }
+                hints.push(see(log));
+                hints
             }
             Self::TimedOut { log, .. } | Self::Odd { log, .. } | Self::Refused { log, .. } => vec![see(log)],
             _ => Vec::new(),

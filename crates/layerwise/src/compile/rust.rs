@@ -65,10 +65,16 @@ impl Rust {
         Ok(Self { cargo, rustc: real, directories, version })
     }
 
-    /// Fetches the crates that the sources in `dir/src` want to `dir/vendor`, and writes cargo's configuration so that
+    /// Fetches the crates that the package in `dir/package` wants to `dir/vendor`, and writes cargo's configuration so that
     /// they are taken from there; the build calls `dir` `seen`.
-    pub(super) async fn vendor(&self, dir: &Path, seen: &str, log: &Path, io: &Io) -> Result<(), CompileError> {
-        let manifests = manifests(&dir.join("src"));
+    pub(super) async fn vendor(
+        &self,
+        package: &Path,
+        (dir, seen): (&Path, &str),
+        log: &Path,
+        io: &Io,
+    ) -> Result<(), CompileError> {
+        let manifests = manifests(&dir.join(package));
         let home = dir.join("cargo");
         let failed = |source| CompileError::Prepare { what: "Rust's crates", source };
         fs::create_dir_all(&home).map_err(failed)?;
@@ -84,7 +90,20 @@ impl Rust {
             command.arg("--offline");
         }
         command.arg(dir.join("vendor")).current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);
+        // The cache may be below somebody's Cargo workspace, which these would be taken for members of. The build itself
+        // sees nothing above.
+        let mut plain = Vec::new();
+        for manifest in &manifests {
+            let text = fs::read_to_string(manifest).map_err(failed)?;
+            if !text.contains("[workspace") {
+                fs::write(manifest, format!("{text}\n[workspace]\n")).map_err(failed)?;
+                plain.push((manifest, text));
+            }
+        }
         let output = command.output().await.map_err(failed)?;
+        for (manifest, text) in plain {
+            fs::write(manifest, text).map_err(failed)?;
+        }
         drop(fs::write(log, [output.stderr.as_slice(), b"\n"].concat()));
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();

@@ -25,6 +25,8 @@ pub struct Spec {
     pub mount_point: PathBuf,
     /// Files and directories that are seen where they are, and cannot be written to.
     pub read_only: Vec<PathBuf>,
+    /// Directories that are seen elsewhere, and cannot be written to: where, and what.
+    pub binds: Vec<(PathBuf, PathBuf)>,
     /// Files that show something else: where, and what.
     pub covers: Vec<(PathBuf, PathBuf)>,
     /// Directories that show nothing.
@@ -157,6 +159,9 @@ pub(crate) mod linux {
         fs::write(etc.join("passwd"), "build:x:1000:1000::/build/home:/bin/sh\n")?;
         fs::write(etc.join("group"), "build:x:1000:\n")?;
         show(&spec.dir, &within(Path::new(ROOT)), false)?;
+        for (at, what) in &spec.binds {
+            show(what, &within(at), true)?;
+        }
         let proc = within(Path::new("/proc"));
         fs::create_dir_all(&proc)?;
         let closed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;

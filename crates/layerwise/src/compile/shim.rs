@@ -12,7 +12,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 /// Changes when the rules below do: a wheel built by other rules is built again.
-pub const RULES: u32 = 1;
+pub const RULES: u32 = 2;
 
 /// What a shim is told, in a file named by the variable `LAYERWISE_SHIM`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,12 +25,28 @@ pub struct Config {
     pub host: String,
     /// Directories whose headers and libraries may be used; all others are of the host.
     pub roots: Vec<PathBuf>,
+    /// What a declared prefix has.
+    #[serde(default)]
+    pub prefix: Option<Prefix>,
     /// The build's directory, which is written as `/build` into what is compiled.
     pub map: Option<String>,
     /// Where calls are written down.
     pub log: PathBuf,
     /// Why nothing may be compiled, if so.
     pub refuse: Option<String>,
+}
+
+/// What a declared prefix has, as the build sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Prefix {
+    /// Headers.
+    pub headers: PathBuf,
+    /// Directories of libraries.
+    pub libraries: Vec<PathBuf>,
+    /// Programs such as `pg_config`.
+    pub programs: PathBuf,
+    /// A pkg-config that knows it.
+    pub pkg_config: PathBuf,
 }
 
 /// One call, as a line of JSON.
@@ -258,8 +274,23 @@ pub fn translate(args: &[String], config: &Config, is_special: &dyn Fn(&str) -> 
             },
         }
     }
+    if let Some(prefix) = &config.prefix
+        && files > 0
+    {
+        // Behind what the package says of itself.
+        out.args.extend(["-isystem".to_owned(), prefix.headers.display().to_string()]);
+        if links {
+            out.args.extend(prefix.libraries.iter().map(|dir| format!("-L{}", dir.display())));
+        }
+    }
     if links && files > 0 {
         out.args.push("-s".to_owned());
+    }
+    // zig's plain x86_64 forbids 512-bit registers even where a function asks for AVX-512; this allows them, there
+    // alone. (Where it links it would make its runtimes anew for this other processor.)
+    let chooses = |arg: &String| arg.starts_with("-march=") || arg.starts_with("-mcpu=");
+    if !links && files > 0 && config.target.starts_with("x86_64") && !out.args.iter().any(chooses) {
+        out.args.insert(0, "-mcpu=x86_64+evex512".to_owned());
     }
     out
 }
@@ -422,6 +453,21 @@ pub fn run(name: &str, args: &[OsString], config: &Path, dir: &Path) -> std::io:
             log(&texts, Vec::new(), None)?;
             return Ok((0, None));
         }
+        Role::PkgConfig if let Some(prefix) = &config.prefix => {
+            log(&texts, Vec::new(), None)?;
+            let mut command = Command::new(&prefix.pkg_config);
+            command.arg("--define-prefix").args(texts);
+            (command, None)
+        }
+        Role::LibraryConfig
+            if let Some(prefix) = &config.prefix
+                && prefix.programs.join(name).is_file() =>
+        {
+            log(&texts, Vec::new(), None)?;
+            let mut command = Command::new(prefix.programs.join(name));
+            command.args(texts);
+            (command, None)
+        }
         Role::PkgConfig | Role::LibraryConfig | Role::Other => {
             let what = texts.iter().rfind(|arg| !arg.starts_with('-')).map(String::as_str).unwrap_or_default();
             log(&texts, Vec::new(), None)?;
@@ -430,7 +476,12 @@ pub fn run(name: &str, args: &[OsString], config: &Path, dir: &Path) -> std::io:
         }
         Role::Cc | Role::Cxx | Role::HostCc | Role::HostCxx => {
             let special = |path: &str| fs::metadata(dir.join(path)).is_ok_and(|about| !about.is_file());
-            let Translated { mut args, dropped, no_output, refused } = translate(&texts, &config, &special);
+            let host = matches!(role, Role::HostCc | Role::HostCxx);
+            let of_role = match host {
+                true => Config { prefix: None, target: config.host.clone(), ..config.clone() },
+                false => config.clone(),
+            };
+            let Translated { mut args, dropped, no_output, refused } = translate(&texts, &of_role, &special);
             log(&args, dropped, refused.clone())?;
             if let Some(why) = refused {
                 return Ok((1, Some(format!("layerwise: error: {why}"))));
@@ -442,9 +493,8 @@ pub fn run(name: &str, args: &[OsString], config: &Path, dir: &Path) -> std::io:
             } else {
                 None
             };
-            let host = matches!(role, Role::HostCc | Role::HostCxx);
             let mut command = zig(if matches!(role, Role::Cxx | Role::HostCxx) { "c++" } else { "cc" });
-            command.arg("-target").arg(if host { &config.host } else { &config.target });
+            command.arg("-target").arg(&of_role.target);
             // Without optimisation zig would add traps, and a runtime for them.
             command.arg("-fno-sanitize=undefined");
             if let Some(map) = &config.map {
@@ -480,12 +530,17 @@ mod tests {
             target: "x86_64-linux-gnu.2.26".to_owned(),
             host: "x86_64-linux-gnu.2.17".to_owned(),
             roots: vec!["/build".into()],
+            prefix: None,
             map: None,
             log: "/log".into(),
             refuse: None,
         };
         let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let made = translate(&args, &config, &|path| path == "/dev/null");
+        let mut made = translate(&args, &config, &|path| path == "/dev/null");
+        let compiles = ["-c ", "-E "].iter().any(|flag| line.starts_with(flag));
+        if compiles && !["-march=h", "-march=a", "-march=x"].iter().any(|flag| line.contains(flag)) {
+            assert_eq!(made.args.remove(0), "-mcpu=x86_64+evex512", "{line}");
+        }
         assert_eq!((made.args.join(" ").as_str(), made.dropped.join("; ").as_str()), (expected, dropped), "{line}");
         assert_eq!(made.no_output, line.contains("/dev/null"));
     }

@@ -61,13 +61,18 @@ fn sources(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The identity of a source directory: of its files' paths and bytes.
 pub(super) fn digest(dir: &Path) -> io::Result<Sha256> {
+    digest_of(dir, &sources(dir)?)
+}
+
+/// Of these files' paths and bytes.
+fn digest_of(dir: &Path, files: &[PathBuf]) -> io::Result<Sha256> {
     let mut hasher = sha2::Sha256::new();
-    for path in sources(dir)? {
-        let relative = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
-        let content = if fs::symlink_metadata(&path)?.is_symlink() {
-            format!("-> {}", fs::read_link(&path)?.display()).into_bytes()
+    for path in files {
+        let relative = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
+        let content = if fs::symlink_metadata(path)?.is_symlink() {
+            format!("-> {}", fs::read_link(path)?.display()).into_bytes()
         } else {
-            fs::read(&path)?
+            fs::read(path)?
         };
         hasher.update(format!("{} {relative} {} ", relative.len(), content.len()));
         hasher.update(&content);
@@ -84,6 +89,40 @@ pub(super) fn copy(dir: &Path, to: &Path) -> io::Result<()> {
             super::link(&fs::read_link(&path)?, &target)?;
         } else {
             fs::copy(&path, &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The identity of all that is in a directory.
+pub(super) fn digest_whole(dir: &Path) -> io::Result<Sha256> {
+    let mut found = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for entry in fs::read_dir(&next)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() { dirs.push(entry.path()) } else { found.push(entry.path()) }
+        }
+        if found.len() > MOST_FILES {
+            return Err(io::Error::other(format!("`{}` has more than {MOST_FILES} files", dir.display())));
+        }
+    }
+    found.sort();
+    digest_of(dir, &found)
+}
+
+/// Copies everything in `dir` to `to`, links as links.
+pub(super) fn copy_whole(dir: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy_whole(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            super::link(&fs::read_link(entry.path())?, &target)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), &target)?;
         }
     }
     Ok(())

@@ -14,9 +14,24 @@ use crate::wheel::directory::{self, Located};
 
 /// A member, unpacked.
 #[derive(Debug, Clone)]
-struct File {
-    bytes: Vec<u8>,
-    executable: bool,
+pub(super) struct File {
+    pub bytes: Vec<u8>,
+    pub executable: bool,
+}
+
+impl File {
+    pub(super) fn is_elf(&self) -> bool {
+        self.bytes.starts_with(b"\x7fELF")
+    }
+}
+
+/// A wheel as its files.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    /// What it was called.
+    pub name: WheelName,
+    /// By their paths.
+    pub files: BTreeMap<String, File>,
 }
 
 /// What a wheel turned out to be.
@@ -35,12 +50,11 @@ pub struct Facts {
 /// No unpacked wheel that we build is larger, in bytes.
 const LARGEST: u64 = 2 << 30;
 
-/// Reads the wheel at `from`, named as it is, and writes it to `dir` anew: sorted, with fixed times and modes, RECORD
-/// made anew, and with the lowest manylinux tag that its symbols allow. Returns what it is.
+/// Reads the wheel at `from`, named as it is.
 ///
 /// # Errors
-/// A sentence, where it is no wheel, or cannot be read or written.
-pub(super) fn normalise(from: &Path, dir: &Path, target: Target) -> Result<Facts, String> {
+/// A sentence, where it is no wheel or cannot be read.
+pub(super) fn unpack(from: &Path) -> Result<Unpacked, String> {
     let filename = from.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name: WheelName = filename.parse().map_err(|error: crate::model::tag::InvalidWheelName| error.to_string())?;
     let mut file = fs::File::open(from).map_err(|error| error.to_string())?;
@@ -48,10 +62,19 @@ pub(super) fn normalise(from: &Path, dir: &Path, target: Target) -> Result<Facts
     if located.iter().map(|member| member.size).fold(0u64, u64::saturating_add) > LARGEST {
         return Err("it unpacks to more than 2 GiB".to_owned());
     }
-    let mut files = read_all(&mut file, &located)?;
+    Ok(Unpacked { name, files: read_all(&mut file, &located)? })
+}
+
+/// Writes a wheel to `dir`: sorted, with fixed times and modes, RECORD made anew, and with the lowest manylinux tag that
+/// its symbols allow. Returns what it is.
+///
+/// # Errors
+/// A sentence, where it is no wheel, or cannot be written.
+pub(super) fn normalise(wheel: Unpacked, dir: &Path, target: Target) -> Result<Facts, String> {
+    let Unpacked { name, mut files } = wheel;
     let mut glibc = None;
     let mut elf_files = Vec::new();
-    for (path, file) in files.iter().filter(|(_, file)| file.bytes.starts_with(b"\x7fELF")) {
+    for (path, file) in files.iter().filter(|(_, file)| file.is_elf()) {
         elf_files.push(path.clone());
         glibc = glibc.max(highest_glibc(&file.bytes));
     }
@@ -214,7 +237,7 @@ mod tests {
             fs::write(&from, &made.bytes).unwrap();
             let to = dir.path().join(sub);
             fs::create_dir(&to).unwrap();
-            let facts = normalise(&from, &to, target).unwrap();
+            let facts = normalise(unpack(&from).unwrap(), &to, target).unwrap();
             (facts.clone(), to.join(&facts.name.text))
         };
         let (one, path) = make([("a/b.py", "x = 1\n"), ("a/c.py", "")], "one");

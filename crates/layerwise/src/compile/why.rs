@@ -7,6 +7,8 @@ pub struct Cause {
     pub line: String,
     /// What to do, if that is known.
     pub hint: Option<String>,
+    /// What is missing is a library.
+    pub library: bool,
 }
 
 /// Libraries by a header of theirs: what they are, and a way around where there is one.
@@ -44,17 +46,18 @@ pub fn cause(log: &str) -> Option<Cause> {
     log.lines().find_map(known).or_else(|| {
         let line =
             log.lines().find(|line| is_error(line)).or_else(|| log.lines().rfind(|line| !line.trim().is_empty()))?;
-        Some(Cause { line: tidy(line), hint: None })
+        Some(Cause { line: tidy(line), hint: None, library: false })
     })
 }
 
 fn known(line: &str) -> Option<Cause> {
-    let found = |hint: String| Some(Cause { line: tidy(line), hint: Some(hint) });
+    let found = |hint: String| Some(Cause { line: tidy(line), hint: Some(hint), library: false });
     let library = |name: &str, way: &str| {
         let way = if way.is_empty() { String::new() } else { format!("; {way}") };
-        found(format!(
+        let hint = format!(
             "it needs {name}, which is not there for the Lambda target (libraries of this machine would not run there){way}"
-        ))
+        );
+        Some(Cause { line: tidy(line), hint: Some(hint), library: true })
     };
     if let Some(header) = between(line, "fatal error: '", "' file not found") {
         if header == "Python.h" {
@@ -68,7 +71,11 @@ fn known(line: &str) -> Option<Cause> {
             .find(|(known, ..)| header == *known || known.ends_with('/') && header.starts_with(known))
         {
             Some((_, name, way)) => library(name, way),
-            None => found(format!("the header `{header}` is of a library that is not there for the Lambda target")),
+            None => Some(Cause {
+                line: tidy(line),
+                hint: Some(format!("the header `{header}` is of a library that is not there for the Lambda target")),
+                library: true,
+            }),
         };
     }
     for marker in ["unable to find dynamic system library '", "unable to find static system library '"] {
@@ -110,7 +117,7 @@ fn known(line: &str) -> Option<Cause> {
 fn is_error(line: &str) -> bool {
     let lower = line.to_ascii_lowercase();
     let marks = ["error:", "error[", "fatal:", "cmake error", "error at "];
-    let noise = ["werror", "0 errors", "error: subprocess-exited", "error: command '"];
+    let noise = ["werror", "0 errors", "error: subprocess-exited", "error: command '", "in target triple"];
     marks.iter().any(|mark| lower.contains(mark)) && !noise.iter().any(|noise| lower.contains(noise))
 }
 

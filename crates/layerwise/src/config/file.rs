@@ -109,9 +109,10 @@ pub(super) struct Table {
     pub(super) exclude: Option<Vec<String>>,
     /// Leave out the AWS SDK packages that the runtime brings, as a whole.
     pub(super) exclude_runtime_packages: Option<bool>,
-    /// Packages that may be compiled from their source distribution where no wheel fits.
-    #[schemars(with = "Option<Vec<String>>")]
-    pub(super) compile: Option<Spanned<Vec<String>>>,
+    /// Packages that may be compiled from their source distribution where no wheel fits: a list of names, or tables
+    /// `[compile.NAME]` with settings of their builds.
+    #[schemars(with = "Option<Compile>")]
+    pub(super) compile: Option<Spanned<Compile>>,
     /// Compile whatever has no wheel that fits.
     pub(super) compile_all: Option<bool>,
     /// With what packages are compiled.
@@ -134,6 +135,62 @@ pub(super) struct Table {
     pub(super) files: Option<Vec<FileTable>>,
     /// Variables that a function with this layer needs: `TIKTOKEN_CACHE_DIR = "/opt/tiktoken"`.
     pub(super) environment: Option<BTreeMap<String, String>>,
+}
+
+/// Packages that may be compiled.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Compile {
+    /// Their names.
+    Names(Vec<String>),
+    /// Their names, each with how it is built.
+    Settings(BTreeMap<String, CompileTable>),
+}
+
+impl<'de> Deserialize<'de> for Compile {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = Compile;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of packages, or tables `[compile.NAME]`")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Compile, A::Error> {
+                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(list)).map(Compile::Names)
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Compile, A::Error> {
+                BTreeMap::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Compile::Settings)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// How one package is built.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub(super) struct CompileTable {
+    /// A directory with `include` and `lib` of libraries that were built for Lambda, relative to the project's
+    /// directory; `{architecture}` in it becomes `x86_64` or `arm64`. What the wheel needs of it goes into the wheel.
+    pub(super) prefix: Option<String>,
+    /// Settings for the build backend: `setup-args = ["-Dblas=none"]`. `{prefix}` becomes the prefix as the build sees
+    /// it.
+    pub(super) config_settings: BTreeMap<String, OneOrMany>,
+    /// Variables of the build. `{prefix}` becomes the prefix as the build sees it.
+    pub(super) environment: BTreeMap<String, String>,
+}
+
+/// A value, or several.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
 }
 
 /// A file that no package brings. It comes from one of `url`, `path`, or `package` with `member`.

@@ -14,7 +14,9 @@ use toml::de::{DeTable, DeValue};
 use crate::assemble::{self, Layout};
 use crate::audit::allow::FilePattern;
 use crate::audit::{Allowance, Rule};
-use crate::model::{Architecture, CompilePolicy, Container, ContainerProgram, Engine, ExtraFile, Runtime, Target};
+use crate::model::{
+    Architecture, BuildSettings, CompilePolicy, Container, ContainerProgram, Engine, ExtraFile, Runtime, Target,
+};
 
 mod error;
 mod file;
@@ -22,7 +24,9 @@ mod function;
 
 use error::SourceFile;
 pub use error::{ConfigError, Place};
-use file::{AllowTable, ContainerProgramName, EngineName, LayoutName, PublishTable, StorageName, Table};
+use file::{
+    AllowTable, Compile, ContainerProgramName, EngineName, LayoutName, OneOrMany, PublishTable, StorageName, Table,
+};
 pub use function::{Dependencies, FunctionName, FunctionSpec, InvalidFunctionName, LayerRef};
 
 /// The name of an AWS Lambda layer: 1 to 140 ASCII letters, digits, `-` and `_`.
@@ -538,10 +542,31 @@ impl Reader<'_> {
             layer.exclude_runtime_packages = exclude;
         }
         if let Some(compile) = table.compile {
-            let names = compile.get_ref().iter().map(|name| name.parse()).collect::<Result<_, _>>();
-            layer.compile.names = names.map_err(|error: crate::model::name::InvalidPackageName| {
-                self.source.error(&compile.span(), error.to_string())
-            })?;
+            let span = compile.span();
+            let named = |name: &str| {
+                name.parse().map_err(|error: crate::model::name::InvalidPackageName| {
+                    self.source.error(&span, error.to_string())
+                })
+            };
+            let tables = match compile.into_inner() {
+                Compile::Names(names) => names.into_iter().map(|name| (name, None)).collect::<Vec<_>>(),
+                Compile::Settings(tables) => {
+                    tables.into_iter().map(|(name, table)| (name, Some(table))).collect::<Vec<_>>()
+                }
+            };
+            layer.compile.names = tables.iter().map(|(name, _)| named(name)).collect::<Result<_, _>>()?;
+            for (name, table) in tables.into_iter().filter_map(|(name, table)| Some((name, table?))) {
+                let values = |value| match value {
+                    OneOrMany::One(one) => vec![one],
+                    OneOrMany::Many(many) => many,
+                };
+                let settings = BuildSettings {
+                    prefix: table.prefix.map(|prefix| self.dir.join(prefix)),
+                    config_settings: table.config_settings.into_iter().map(|(k, value)| (k, values(value))).collect(),
+                    environment: table.environment,
+                };
+                layer.compile.settings.insert(named(&name)?, settings);
+            }
         }
         if let Some(all) = table.compile_all {
             layer.compile.all = all;

@@ -25,7 +25,7 @@ pub use discover::{Found, discover, from_given, project_config};
 pub use error::InputError;
 pub use indexes::{ConfigFile, Surroundings, layered, surrounding};
 pub use netrc::Netrc;
-pub(crate) use text::percent_decode;
+pub(crate) use text::{percent_decode, redact};
 
 /// Looks up an environment variable, for `${NAME}` in files.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;

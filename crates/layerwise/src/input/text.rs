@@ -66,7 +66,7 @@ pub(super) fn toml<T: serde::de::DeserializeOwned>(text: &str, file: &str) -> Re
 }
 
 /// The text with the credentials of every URL in it hidden.
-pub(super) fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

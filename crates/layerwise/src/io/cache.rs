@@ -38,6 +38,8 @@ pub enum Bucket {
     Unpacked,
     /// Compilers and other parts of runtimes, each a directory that is whole or not there.
     Toolchains,
+    /// Sources at a commit of a Git repository, each a directory that is whole or not there.
+    Git,
     /// Records of wheels that were built here (they themselves are among the wheels).
     Built,
     /// Directories of builds that are under way.
@@ -48,7 +50,7 @@ pub enum Bucket {
 
 impl Bucket {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Wheels,
         Self::Sdists,
         Self::Files,
@@ -60,6 +62,7 @@ impl Bucket {
         Self::Uv,
         Self::Unpacked,
         Self::Toolchains,
+        Self::Git,
         Self::Built,
         Self::Builds,
         Self::Logs,
@@ -79,6 +82,7 @@ impl Bucket {
             Self::Uv => "uv-v1",
             Self::Unpacked => "unpacked-v1",
             Self::Toolchains => "toolchains-v1",
+            Self::Git => "git-v1",
             Self::Built => "built-v1",
             Self::Builds => "builds-v1",
             Self::Logs => "logs-v1",

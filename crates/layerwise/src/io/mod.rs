@@ -1,14 +1,17 @@
 //! The doors to the world: the cache on disk, the network, the uv process. Everything a stage needs of them is
 //! in one [`Io`], made from plain values by whoever runs the library.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
+
+use url::Url;
 
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Events};
+use crate::input::Credentials;
 use crate::model::ContainerProgram;
 
 pub mod cache;
@@ -63,6 +66,8 @@ pub struct Programs {
     pub rustc: Option<PathBuf>,
     /// Programs that run containers, in the order in which they are tried.
     pub containers: Vec<(ContainerProgram, PathBuf)>,
+    /// `git` on PATH.
+    pub git: Option<PathBuf>,
     /// Processes at once.
     pub jobs: usize,
 }
@@ -78,6 +83,8 @@ pub struct Io {
     /// Builds at once: one, which has all cores.
     pub compiles: tokio::sync::Semaphore,
     in_flight: wheels::InFlight,
+    /// Credentials of Git repositories, by their URL without them.
+    repositories: Mutex<HashMap<String, Credentials>>,
     pub(crate) settings: IoSettings,
 }
 
@@ -137,6 +144,7 @@ impl Io {
             downloads: tokio::sync::Semaphore::new(settings.concurrency.max(1)),
             compiles: tokio::sync::Semaphore::new(1),
             in_flight: wheels::InFlight::default(),
+            repositories: Mutex::default(),
             settings,
         })
     }
@@ -144,6 +152,44 @@ impl Io {
     /// The same world with another cache.
     pub fn with_cache(&self, cache_dir: &Path) -> Result<Self, IoError> {
         Self::new(IoSettings { cache_dir: cache_dir.to_owned(), ..self.settings.clone() })
+    }
+
+    /// Remembers the credentials that stood in a repository's URL, for this repository alone.
+    pub fn know_repository(&self, url: &Url, credentials: Credentials) {
+        let mut all = self.repositories.lock().expect("no code panics while holding the lock");
+        all.insert(url.to_string(), credentials);
+    }
+
+    /// The credentials that stood in a repository's URL.
+    pub(crate) fn of_repository(&self, url: &Url) -> Option<Credentials> {
+        self.repositories.lock().expect("no code panics while holding the lock").get(url.as_str()).cloned()
+    }
+
+    /// The environment in which git asks nobody anything, over `child_env`: it fails instead.
+    pub(crate) fn git_env(&self) -> Vec<(&'static str, OsString)> {
+        let given = |name: &str| self.settings.child_env.iter().any(|(key, _)| key == name);
+        let mut env: Vec<(&'static str, OsString)> =
+            [("GIT_TERMINAL_PROMPT", "0"), ("GCM_INTERACTIVE", "never"), ("SSH_ASKPASS_REQUIRE", "never")]
+                .map(|(key, value)| (key, value.into()))
+                .to_vec();
+        // A program that the user names for asking may answer by itself, as those of CI systems do.
+        if !given("GIT_ASKPASS") {
+            env.push(("GIT_ASKPASS", "true".into()));
+        }
+        if !given("GIT_SSH_COMMAND")
+            && !given("GIT_SSH")
+            && let Some(git) = &self.settings.programs.git
+        {
+            // The variable wins over this setting, so it has to say the same.
+            let mut asks = std::process::Command::new(git);
+            asks.args(["config", "--get", "core.sshCommand"]).stdin(std::process::Stdio::null());
+            asks.env_clear().envs(self.settings.child_env.iter().map(|(key, value)| (key, value)));
+            let answer = asks.output().ok().filter(|output| output.status.success());
+            let ssh = answer.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+            let ssh = ssh.filter(|ssh| !ssh.is_empty()).unwrap_or_else(|| "ssh".to_owned());
+            env.push(("GIT_SSH_COMMAND", format!("{ssh} -oBatchMode=yes").into()));
+        }
+        env
     }
 
     /// Whether only the cache may be used.

@@ -46,12 +46,32 @@ pub struct SourcePin {
     pub version: Version,
     /// The source distribution's file name, `name-1.0.tar.gz`; of a directory its path.
     pub file: String,
-    /// Where it is.
+    /// Where it is; with a `commit` that is the address of a Git repository.
     pub source: WheelSource,
-    /// Its digest; `None` for a directory on this machine, which counts as it is when it is built.
+    /// Which state of the repository.
+    pub commit: Option<Commit>,
+    /// The directory of the package within its sources, with `/` between the parts.
+    pub subdirectory: Option<String>,
+    /// Its digest; `None` for a commit, and for a directory on this machine, which counts as it is when it is built.
     pub sha256: Option<Sha256>,
     /// Its size in bytes, where the index says so.
     pub size: Option<u64>,
+}
+
+/// A commit of a Git repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its object name: 40 or 64 lower-case hexadecimal digits.
+    pub id: String,
+    /// The branch, tag or commit that was asked for, if one was.
+    pub requested: Option<String>,
+}
+
+impl Commit {
+    /// Whether a text is an object name and no branch, tag or option of git.
+    pub fn is_id(text: &str) -> bool {
+        [40, 64].contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+    }
 }
 
 /// Where a wheel or a source distribution is.

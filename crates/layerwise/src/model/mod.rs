@@ -12,10 +12,10 @@ pub mod tag;
 pub mod target;
 pub mod tree;
 
-pub use compile::{CompilePolicy, Container, ContainerProgram, Engine, SystemPackage};
+pub use compile::{BuildSettings, CompilePolicy, Container, ContainerProgram, Engine, SystemPackage};
 pub use digest::Sha256;
 pub use extra::{ExtraFile, FoundFile, Origin};
-pub use lock::{Lock, Note, Pin, SourcePin, WheelSource};
+pub use lock::{Commit, Lock, Note, Pin, SourcePin, WheelSource};
 pub use name::PackageName;
 pub use tag::WheelName;
 pub use target::{Architecture, Runtime, Target};

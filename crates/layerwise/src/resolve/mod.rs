@@ -275,8 +275,16 @@ async fn resolve(inputs: &Inputs, target: Target, io: &Arc<Io>, prepare: Arc<Pre
             lock
         }
     };
-    for source in sources(&mut lock) {
+    for pin in lock.sources.iter_mut().filter(|pin| pin.commit.is_some()) {
+        if let WheelSource::Url(url) = &mut pin.source {
+            take_credentials_of_repository(url, io);
+        }
+    }
+    for source in lock.packages.iter_mut().map(|pin| &mut pin.source) {
         take_credentials(source, io);
+    }
+    for pin in lock.sources.iter_mut().filter(|pin| pin.commit.is_none()) {
+        take_credentials(&mut pin.source, io);
     }
     lock.inputs = Some(identity(inputs, target));
     Ok(lock)
@@ -466,6 +474,19 @@ fn take_credentials(source: &mut WheelSource, io: &Io) {
     let WheelSource::Url(url) = source else { return };
     if let Some(credentials) = Credentials::take(url) {
         io.http.know_realm(url, credentials);
+    }
+    url.set_fragment(None);
+}
+
+/// As [`take_credentials`], for git. The user of an SSH address is no secret, and part of the address.
+fn take_credentials_of_repository(url: &mut url::Url, io: &Io) {
+    if ["http", "https"].contains(&url.scheme()) {
+        if let Some(credentials) = Credentials::take(url) {
+            io.know_repository(url, credentials);
+        }
+    } else {
+        // Fails only for URLs that cannot have one.
+        let _: Result<(), ()> = url.set_password(None);
     }
     url.set_fragment(None);
 }

@@ -13,7 +13,9 @@ use url::Url;
 use super::view;
 use crate::model::marker::{Environment, InvalidMarker};
 use crate::model::tag::Tags;
-use crate::model::{CompilePolicy, Lock, Note, PackageName, Pin, Sha256, SourcePin, Target, WheelName, WheelSource};
+use crate::model::{
+    Commit, CompilePolicy, Lock, Note, PackageName, Pin, Sha256, SourcePin, Target, WheelName, WheelSource,
+};
 
 /// A lock file as it is written.
 #[derive(Debug, Deserialize)]
@@ -66,6 +68,8 @@ struct ListedFile {
     url: Option<String>,
     path: Option<PathBuf>,
     size: Option<u64>,
+    /// Only of an archive.
+    subdirectory: Option<String>,
     #[serde(default)]
     hashes: BTreeMap<String, String>,
 }
@@ -73,13 +77,18 @@ struct ListedFile {
 #[derive(Debug, Deserialize)]
 struct Directory {
     path: PathBuf,
+    subdirectory: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct Vcs {
     #[serde(rename = "type")]
     kind: String,
     url: Option<String>,
+    requested_revision: Option<String>,
+    commit_id: String,
+    subdirectory: Option<String>,
 }
 
 /// A lock that cannot be used for a target.
@@ -321,6 +330,16 @@ fn admits(requires_python: &str, target: Target) -> bool {
         .is_ok_and(|specifiers| specifiers.contains(&target.runtime.python))
 }
 
+/// A directory within sources; `.` is none.
+fn inside(subdirectory: Option<&String>) -> Result<Option<String>, String> {
+    let Some(text) = subdirectory else { return Ok(None) };
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if text.starts_with('/') || parts.iter().any(|part| *part == ".." || part.contains(['\\', ':', '\0'])) {
+        return Err(format!("`{}` is no directory within its sources", text.escape_debug()));
+    }
+    Ok(Some(parts.join("/")).filter(|text| !text.is_empty()))
+}
+
 impl Package {
     fn choose(self, selection: &Selection<'_>) -> Result<Chosen, PylockError> {
         let Selection { label, tags, policy, .. } = *selection;
@@ -372,6 +391,8 @@ impl Package {
                 version: version(crate::sdist::version_of(&file))?,
                 source: source(sdist, "source distribution")?,
                 sha256: Some(sha256(sdist, &file)?),
+                commit: None,
+                subdirectory: inside(sdist.subdirectory.as_ref()).map_err(&invalid)?,
                 size: sdist.size,
                 name: name.clone(),
                 file,
@@ -382,24 +403,35 @@ impl Package {
                 version: version(Some(Version::new([0])))?,
                 file: slashes(&directory.path),
                 source: WheelSource::Path(directory.path),
+                commit: None,
+                subdirectory: inside(directory.subdirectory.as_ref()).map_err(&invalid)?,
                 sha256: None,
                 size: None,
                 name: name.clone(),
             }));
         }
         if named.is_empty() {
-            let what = match self.vcs {
-                Some(vcs) => {
-                    let url = vcs.url.as_deref().and_then(|url| Url::parse(url).ok());
-                    format!(
-                        "{} {}",
-                        vcs.kind,
-                        url.as_ref().map(|url| crate::io::SafeUrl::from(url).to_string()).unwrap_or_default()
-                    )
-                }
-                _ => return Err(invalid("it has no files".to_owned())),
-            };
-            return Err(PylockError::SourceOnly { name, what });
+            let Some(vcs) = self.vcs else { return Err(invalid("it has no files".to_owned())) };
+            let url = vcs.url.as_deref().and_then(|url| Url::parse(url).ok());
+            if vcs.kind != "git" {
+                let shown = url.as_ref().map(|url| crate::io::SafeUrl::from(url).to_string()).unwrap_or_default();
+                return Err(PylockError::SourceOnly { name, what: format!("{} {shown}", vcs.kind) });
+            }
+            let url = url.ok_or_else(|| invalid("its repository has no URL".to_owned()))?;
+            if !Commit::is_id(&vcs.commit_id) {
+                return Err(invalid(format!("`{}` is no commit", vcs.commit_id.escape_debug())));
+            }
+            let short: String = vcs.commit_id.chars().take(12).collect();
+            return Ok(Chosen::Source(SourcePin {
+                version: version(Some(Version::new([0])))?,
+                file: format!("{}@{short}", crate::io::SafeUrl::from(&url)),
+                source: WheelSource::Url(url),
+                commit: Some(Commit { id: vcs.commit_id, requested: vcs.requested_revision }),
+                subdirectory: inside(vcs.subdirectory.as_ref()).map_err(&invalid)?,
+                sha256: None,
+                size: None,
+                name: name.clone(),
+            }));
         }
         let Some(at) = best else {
             let mut release = view::Release { python_fits: true, ..Default::default() };
@@ -479,9 +511,26 @@ pub fn write(lock: &Lock, target: Target) -> String {
         (&pin.name, &pin.version, format!("wheels = [{listed}]"))
     });
     let sources = lock.sources.iter().map(|pin| {
+        let part = |key: &str, value: Option<&String>| match value {
+            Some(value) => format!(", {key} = {}", quote(value)),
+            None => String::new(),
+        };
+        let subdirectory = part("subdirectory", pin.subdirectory.as_ref());
         let listed = match (pin.sha256, &pin.source) {
+            (None, WheelSource::Url(url)) if let Some(commit) = &pin.commit => {
+                let (url, id) = (quote(url.as_str()), quote(&commit.id));
+                let requested = part("requested-revision", commit.requested.as_ref());
+                format!("vcs = {{ type = \"git\", url = {url}{requested}, commit-id = {id}{subdirectory} }}")
+            }
+            // Only an archive may have one (PEP 751).
+            (Some(sha256), source) if pin.subdirectory.is_some() => {
+                let listed = file(&pin.file, source, pin.size, sha256);
+                format!("archive = {}{subdirectory} }}", listed.strip_suffix(" }").unwrap_or(&listed))
+            }
             (Some(sha256), source) => format!("sdist = {}", file(&pin.file, source, pin.size, sha256)),
-            (None, WheelSource::Path(path)) => format!("directory = {{ path = {} }}", quote(&slashes(path))),
+            (None, WheelSource::Path(path)) => {
+                format!("directory = {{ path = {}{subdirectory} }}", quote(&slashes(path)))
+            }
             (None, WheelSource::Url(url)) => format!("sdist = {{ url = {} }}", quote(url.as_str())),
         };
         (&pin.name, &pin.version, listed)
@@ -521,7 +570,7 @@ mod tests {
         let target = Target::new("python3.11", "x86_64", "2026-11-24").unwrap();
         let none = BTreeSet::new();
         let tags = Tags::of(target);
-        let policy = CompilePolicy { all: false, names: ["c".parse().unwrap()].into() };
+        let policy = CompilePolicy { names: ["c".parse().unwrap()].into(), ..CompilePolicy::default() };
         let selection = Selection { label: "pylock.toml", tags: &tags, extras: &none, groups: &none, policy: &policy };
         let text = format!("lock-version = \"1.0\"\ncreated-by = \"x\"\n{}", packages.replace("SHA", DIGEST));
         let shown = match parse(&text, "pylock.toml").and_then(|pylock| pylock.select(&selection)) {
@@ -631,9 +680,22 @@ mod tests {
             "`pylock.toml`: package `a`: its wheel has neither URL nor path",
         );
         check(
-            &package("vcs={type='git', url='https://u:secret@h/r', commit-id='x'}"),
-            "a has to be built from git https://h/r, which layerwise cannot do yet",
+            &package("vcs={type='hg', url='https://u:secret@h/r', commit-id='x'}"),
+            "a has to be built from hg https://h/r, which layerwise cannot do yet",
         );
+        for id in ["x", "--upload-pack=x", "HEAD", "0123456789ABCDEF0123456789abcdef01234567"] {
+            let vcs = format!("vcs={{type='git', url='https://u:secret@h/r', commit-id='{id}'}}");
+            check(&package(&vcs), &format!("`pylock.toml`: package `a`: `{id}` is no commit"));
+        }
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        let vcs = |url: &str, more: &str| package(&format!("vcs={{type='git', url='{url}', commit-id='{id}'{more}}}"));
+        check(&vcs("https://u:secret@h/r", ""), "https://h/r@0123456789ab 1");
+        check(&vcs("here", ""), "`pylock.toml`: package `a`: its repository has no URL");
+        for outside in ["../x", "/x", "a/../../x", r"a\\..\\..\\x"] {
+            let expected = format!("`pylock.toml`: package `a`: `{outside}` is no directory within its sources");
+            let more = format!(", subdirectory=\"{outside}\"");
+            check(&vcs("https://h/r", &more), &expected);
+        }
         let deep = format!("x = {}", "[".repeat(100_000));
         assert!(parse(&format!("lock-version = '1.0'\n{deep}"), "l").is_err());
         assert!(matches!(parse("lock-version = '2.0'", "l"), Err(PylockError::LockVersion { .. })));
@@ -651,14 +713,41 @@ mod tests {
                 sha256: DIGEST.parse().unwrap(),
                 size: Some(3),
             }],
-            sources: vec![SourcePin {
-                name: "0".parse().unwrap(),
-                version: "1.0".parse().unwrap(),
-                file: "0-1.0.tar.gz".to_owned(),
-                source: WheelSource::Url("https://h/0-1.0.tar.gz".parse().unwrap()),
-                sha256: Some(DIGEST.parse().unwrap()),
-                size: None,
-            }],
+            sources: vec![
+                SourcePin {
+                    name: "0".parse().unwrap(),
+                    version: "1.0".parse().unwrap(),
+                    file: "0-1.0.tar.gz".to_owned(),
+                    source: WheelSource::Url("https://h/0-1.0.tar.gz".parse().unwrap()),
+                    commit: None,
+                    subdirectory: None,
+                    sha256: Some(DIGEST.parse().unwrap()),
+                    size: None,
+                },
+                SourcePin {
+                    name: "b".parse().unwrap(),
+                    version: "1.0".parse().unwrap(),
+                    file: "ssh://h/b.git@0123456789ab".to_owned(),
+                    source: WheelSource::Url("ssh://git@h/b.git".parse().unwrap()),
+                    commit: Some(Commit {
+                        id: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+                        requested: Some("v1".to_owned()),
+                    }),
+                    subdirectory: Some("x/y".to_owned()),
+                    sha256: None,
+                    size: None,
+                },
+                SourcePin {
+                    name: "c".parse().unwrap(),
+                    version: "1.0".parse().unwrap(),
+                    file: "whole.tar.gz".to_owned(),
+                    source: WheelSource::Url("https://h/whole.tar.gz".parse().unwrap()),
+                    commit: None,
+                    subdirectory: Some("x".to_owned()),
+                    sha256: Some(DIGEST.parse().unwrap()),
+                    size: Some(7),
+                },
+            ],
             notes: vec![Note::PassedOver {
                 name: "a".parse().unwrap(),
                 taken: "1.0".to_owned(),

@@ -257,6 +257,9 @@ impl Uv {
         command.env("UV_DEFAULT_INDEX", work.index_url);
         command.arg(&requirements);
         let builds = work.requirements.iter().chain(work.constraints).any(|one| !is_of_an_index(&one.text));
+        if builds {
+            command.envs(io.git_env());
+        }
         self.run(io, command, exchange.path(), builds).await
     }
 

@@ -151,7 +151,7 @@ if call["hook"] == "crates":
             out.add(ROOT + "/vendor", "vendor")
 else:
     line = [ENV + "/bin/python", ROOT + "/hook/hooks.py", ROOT + "/hook/call.json"]
-    code = subprocess.run(line, cwd=ROOT + "/src", env=environment, stdin=subprocess.DEVNULL, **who).returncode
+    code = subprocess.run(line, cwd=call["cwd"], env=environment, stdin=subprocess.DEVNULL, **who).returncode
 try:
     os.kill(-1, signal.SIGKILL)  # what the build left running
 except OSError:

@@ -140,7 +140,7 @@ pub(super) async fn wheel(source: &Source<'_>, container: &Container, work: &Wor
     let target = work.target;
     let (path, facts) = blocking(move || {
         fs::create_dir_all(&to).map_err(|error| error.to_string())?;
-        wheel::normalise(&from, &to, target).map(|facts| (to.join(&facts.name.text), facts))
+        wheel::normalise(wheel::unpack(&from)?, &to, target).map(|facts| (to.join(&facts.name.text), facts))
     })
     .await
     .map_err(odd)?;
@@ -165,6 +165,7 @@ pub(super) async fn wheel(source: &Source<'_>, container: &Container, work: &Wor
         compiler_calls: 0,
         dropped: Vec::new(),
         isolated: Ok(()),
+        grafted: Vec::new(),
         container: Some(InContainer {
             program: image.program.which.name().to_owned(),
             image: image.name.clone(),
@@ -175,7 +176,7 @@ pub(super) async fn wheel(source: &Source<'_>, container: &Container, work: &Wor
         }),
     };
     let identity = identity_of(container, &image.name, &image.id);
-    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work, Some(&identity)));
+    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work, Some(&identity))?);
     let Place { dir, log, .. } = place;
     Ok(Fresh { file, path, facts, provenance, log, key, _dir: dir })
 }
@@ -194,6 +195,8 @@ pub(super) async fn metadata(
 struct Place<'a> {
     dir: TempDir,
     log: PathBuf,
+    /// Where the package is, relative to `dir`.
+    package: PathBuf,
     system: BuildSystem,
     image: Image,
     wheels: Vec<CachedWheel>,
@@ -216,7 +219,7 @@ impl<'a> Place<'a> {
         for sub in ["src", "hook", "out"] {
             fs::create_dir_all(dir.path().join(sub)).map_err(prepare("directories"))?;
         }
-        let system = unpack(source, &dir.path().join("src")).await?;
+        let (package, system) = unpack(source, dir.path()).await?;
         fs::write(dir.path().join("hook/hooks.py"), HOOKS).map_err(prepare("the build environment"))?;
         fs::write(dir.path().join("hook/driver.py"), DRIVER).map_err(prepare("the build environment"))?;
         let refuses = !work.policy.allows(source.name);
@@ -230,7 +233,8 @@ impl<'a> Place<'a> {
                 fs::write(dir.path().join("refuse").join(name), &text).map_err(prepare("the build environment"))?;
             }
         }
-        let mut place = Self { dir, log, system, image, wheels: Vec::new(), vendor: false, refuses, source, work };
+        let mut place =
+            Self { dir, log, package, system, image, wheels: Vec::new(), vendor: false, refuses, source, work };
         place.install_requirements().await?;
         Ok(place)
     }
@@ -329,6 +333,7 @@ impl<'a> Place<'a> {
         let prepare = |source| CompileError::Prepare { what: "the build", source };
         let call = serde_json::json!({
             "hook": hook,
+            "cwd": Path::new("/build").join(&self.package),
             "backend": self.system.build_backend,
             "backend_path": self.system.backend_path,
             "config": {},
@@ -374,7 +379,7 @@ impl<'a> Place<'a> {
                 Err(CompileError::Odd { file, what: "its backend did not answer".to_owned(), log })
             }
             _ if status.code() == Some(137) => Err(self.image.failed(status, &said, work).await),
-            _ => Err(CompileError::Failed { file, cause: why::cause(&said), log }),
+            _ => Err(CompileError::Failed { name: self.source.name.clone(), file, cause: why::cause(&said), log }),
         }
     }
 

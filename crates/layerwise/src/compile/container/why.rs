@@ -213,11 +213,11 @@ pub fn of_install(said: &str) -> Option<Cause> {
     ];
     let line = MARKERS.iter().find_map(|marker| said.lines().find(|line| line.contains(marker)));
     let line = line.or_else(|| said.lines().rfind(|line| !line.trim().is_empty()))?;
-    Some(Cause { line: tidy(line), hint: None })
+    Some(Cause { line: tidy(line), hint: None, library: false })
 }
 
 fn known(line: &str) -> Option<Cause> {
-    let found = |hint: String| Some(Cause { line: tidy(line), hint: Some(hint) });
+    let found = |hint: String| Some(Cause { line: tidy(line), hint: Some(hint), library: false });
     let install = |amazon: &str, debian: &str| {
         format!("install it in the image with `--system-package`: {amazon}, on Debian {debian}")
     };
