@@ -1,5 +1,6 @@
 //! Files that no package brings → files on this machine, verified: those that a library would fetch when it runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -178,15 +179,11 @@ async fn get(file: &ExtraFile, indexes: &IndexOptions, io: &Arc<Io>) -> Result<P
     // A mismatch is told here, with where it comes from.
     let wanted = WantedSdist { file: file.to.as_str(), url: &url, sha256: file.sha256, size: None };
     let (path, got) = match io.extra_file(wanted).await {
-        Err(WheelsError::Mismatch { got, what: "", .. }) => return Err(promised(file, got).err().unwrap_or_else(bug)),
+        Err(WheelsError::Mismatch { got, what: "", .. }) => (PathBuf::new(), got),
         found => found.map_err(failed)?,
     };
     promised(file, got)?;
     Ok(path)
-}
-
-fn bug() -> ExtraError {
-    ExtraError::Read { path: PathBuf::new(), source: std::io::ErrorKind::InvalidData.into() }
 }
 
 fn promised(file: &ExtraFile, got: Sha256) -> Result<Sha256, ExtraError> {
@@ -238,23 +235,27 @@ pub(crate) fn look(path: &Path, to: LayerPath, executable: bool) -> Result<(Foun
     Ok((FoundFile { to, path: path.to_owned(), sha256, size, executable }, content))
 }
 
-/// The files below a directory of the cache, links followed (they lead only to what is inside), sorted.
+/// The files below a directory of the cache, sorted; links are followed to what is inside, each directory once.
 fn walk(root: &Path) -> Result<Vec<(String, PathBuf)>, ExtraError> {
-    /// Links may make a circle.
-    const DEEPEST: usize = 64;
+    let failed = |path: &Path, source| ExtraError::Read { path: path.to_owned(), source };
+    let root = fs::canonicalize(root).map_err(|source| failed(root, source))?;
     let mut found = Vec::new();
-    let mut directories = vec![(root.to_owned(), String::new())];
+    let mut seen = BTreeSet::from([root.clone()]);
+    let mut directories = vec![(root.clone(), String::new())];
     while let Some((directory, prefix)) = directories.pop() {
-        let failed = |source| ExtraError::Read { path: directory.clone(), source };
-        for entry in fs::read_dir(&directory).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
+        for entry in fs::read_dir(&directory).map_err(|source| failed(&directory, source))? {
+            let entry = entry.map_err(|source| failed(&directory, source))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // A link to nothing is nothing.
-            let Ok(about) = fs::metadata(entry.path()) else { continue };
-            if about.is_dir() && prefix.matches('/').count() < DEEPEST {
-                directories.push((entry.path(), format!("{prefix}{name}/")));
-            } else if about.is_file() && !(prefix.is_empty() && name == crate::io::cache::WHOLE) {
-                found.push((format!("{prefix}{name}"), entry.path()));
+            // A link to nothing is nothing, and so is one that leads out.
+            let Some(real) = fs::canonicalize(entry.path()).ok().filter(|real| real.starts_with(&root)) else {
+                continue;
+            };
+            if real.is_dir() {
+                if seen.insert(real.clone()) {
+                    directories.push((real, format!("{prefix}{name}/")));
+                }
+            } else if real.is_file() && !(prefix.is_empty() && name == crate::io::cache::WHOLE) {
+                found.push((format!("{prefix}{name}"), real));
             }
         }
     }

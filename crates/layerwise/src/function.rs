@@ -147,8 +147,10 @@ pub fn code(function: &str, dir: &Path, leave_out: &[String]) -> Result<Code, Co
         let Some(kind) = entry.file_type().filter(|kind| !kind.is_dir()) else { continue };
         let path = entry.path();
         let name = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().replace('\\', "/");
-        // Naming one with a `!` wants it.
-        if secret.matched(path, false).is_ignore() && !wanted.matched(path, false).is_whitelist() {
+        // Under whatever name: a link to a secret is one. Naming one with a `!` wants it.
+        let real = fs::canonicalize(path).ok().filter(|real| real.starts_with(dir));
+        let is_secret = |path: &Path| secret.matched_path_or_any_parents(path, false).is_ignore();
+        if (is_secret(path) || real.as_deref().is_some_and(is_secret)) && !wanted.matched(path, false).is_whitelist() {
             secrets.push(name);
             continue;
         }
@@ -230,6 +232,7 @@ mod tests {
         check(&["index.py", "tests/a.py", "a/tests/b.py"], "", &["tests/"], "index.py");
         check(&["index.py", "tests/a.py", "a/tests/b.py"], "", &["/tests/"], "a/tests/b.py index.py");
         check(&["index.py", ".env", "a/key.pem"], "", &[], "index.py !.env !a/key.pem");
+        check(&["index.py", ".env/a"], "", &[], "index.py !.env/a");
         check(&["index.py", ".env", "a/ca.pem"], "", &["!ca.pem"], "a/ca.pem index.py !.env");
         check(&["a.pyc"], "", &[], "the code directory `./code` of `f` has no file to pack");
         check(&["a.py"], "", &["[z-a]"], "`[z-a]` is not a pattern of `.gitignore`");

@@ -216,6 +216,14 @@ fn unpack_with(path: &Path, file: &str, top: &mut Top, dir: &Path) -> Result<(),
             }
         }
     })?;
+    // A link that stands behind another one would not stand where its path says.
+    let places: std::collections::BTreeSet<&PathBuf> = links.iter().map(|(at, _)| at).collect();
+    if let Some((at, _)) =
+        links.iter().find(|(at, _)| at.ancestors().skip(1).any(|above| places.contains(&above.to_owned())))
+    {
+        let what = format!("has a link behind a link, `{}`", at.strip_prefix(dir).unwrap_or(at).display());
+        return Err(SdistError::Odd { file: file.to_owned(), what });
+    }
     for (at, target) in links {
         link(&at, &target).map_err(|source| write(&at, source))?;
     }
@@ -462,6 +470,7 @@ mod tests {
         check(&[("a-1/l", T::Symlink, "../../evil")], &odd("has a link that points outside, `l`"));
         check(&[("a-1/l", T::Symlink, "/etc/passwd")], &odd("has a link that points outside, `l`"));
         check(&[("a-1/l", T::Link, "a-1/../x")], &odd("has a link that points outside, `l`"));
+        check(&[("a-1/d", T::Symlink, "e"), ("a-1/d/l", T::Symlink, "x")], &odd("has a link behind a link, `d/l`"));
         check(&[("a-1/p", T::Fifo, "")], &odd("has a device or pipe, `p`"));
         // Nothing is written through a link.
         let through = unpacked(&archive(&[("a-1/d", T::Symlink, "e"), ("a-1/d/x", T::Regular, "x")]));

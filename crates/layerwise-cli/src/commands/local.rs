@@ -1,6 +1,6 @@
 //! `layerwise serve` and `layerwise invoke`: the project's functions, built and run on this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -270,6 +270,8 @@ struct Project<'a> {
     /// Counts directories of code.
     number: usize,
     jobs: BTreeMap<String, FunctionJob>,
+    /// Directories of the functions' code.
+    code: BTreeSet<PathBuf>,
     io: Option<Arc<Io>>,
     looked: Instant,
     seen: Sha256,
@@ -278,13 +280,27 @@ struct Project<'a> {
 impl<'a> Project<'a> {
     fn new(build: &'a BuildArgs, local: &'a LocalArgs, context: &'a Context<'a>, scratch: &'a Path) -> Self {
         let (jobs, io, seen) = (BTreeMap::new(), None, Sha256::of(b""));
-        Self { build, local, context, scratch, number: 0, jobs, io, looked: Instant::now(), seen }
+        Self {
+            build,
+            local,
+            context,
+            scratch,
+            number: 0,
+            jobs,
+            code: BTreeSet::new(),
+            io,
+            looked: Instant::now(),
+            seen,
+        }
     }
 
     /// Builds all functions; those that `known` has unchanged are left out.
     async fn load(&mut self, known: Option<&Server>) -> Result<Vec<Function>, Failure> {
+        // Before anything is read: what changes meanwhile is noticed later.
         self.seen = self.fingerprint();
         let Prepared { jobs, functions, io } = prepare(&self.build.input, Some(self.build), self.context)?;
+        self.code = functions.iter().map(|(spec, _)| spec.code.clone()).collect();
+        self.seen = self.fingerprint();
         let outputs = self.scratch.join("layers");
         let jobs = jobs.into_iter().map(|(name, target, job)| {
             let to_scratch = |job: Arc<pipeline::Job>| {
@@ -474,8 +490,8 @@ impl<'a> Project<'a> {
             fs_err::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         files.sort();
         files.iter().filter(|path| path.is_file()).for_each(|path| note(path));
-        for job in self.jobs.values() {
-            for path in code_files(&job.code) {
+        for directory in &self.code {
+            for path in code_files(directory) {
                 note(&path);
             }
         }

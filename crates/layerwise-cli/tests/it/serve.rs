@@ -88,26 +88,7 @@ impl Serving {
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let host = format!("127.0.0.1:{}", self.port);
-        let host = headers.iter().find(|(name, _)| *name == "host").map_or(host.as_str(), |(_, value)| value);
-        let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n",
-            body.len()
-        );
-        for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
-            head += &format!("{name}: {value}\r\n");
-        }
-        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
-        // It may answer and close before it has read all.
-        stream.write_all(body).ok();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).ok();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Answer { status, headers: head.to_owned(), body: body.to_owned() }
+        send(self.port, method, path, headers, body)
     }
 
     fn invoke(&self, function: &str, payload: &str) -> Answer {
@@ -132,6 +113,43 @@ impl Serving {
         let output = Command::new("pgrep").args(["-P", &self.child.id().to_string()]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).lines().count()
     }
+}
+
+/// Whether an answer has as many bytes as it says.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    length.is_some_and(|length| answer.len() >= end + 4 + length)
+}
+
+/// One request on a connection of its own.
+fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let host = format!("127.0.0.1:{}", port);
+    let host = headers.iter().find(|(name, _)| *name == "host").map_or(host.as_str(), |(_, value)| value);
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
+        head += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+    // It may answer and close before it has read all.
+    stream.write_all(body).ok();
+    let mut bytes = Vec::new();
+    let mut piece = [0; 64 << 10];
+    // Not everybody closes the connection when asked to.
+    while !is_whole(&bytes) {
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, headers: head.to_owned(), body: body.to_owned() }
 }
 
 const INDEX: &str = r#"
@@ -494,4 +512,57 @@ fn the_port_is_taken() {
     let run = cli.args(["serve", "--port", &port]).run();
     assert_eq!(run.code, Some(8), "{run}");
     assert!(run.stderr.contains("another program is there"), "{run}");
+}
+
+/// The page, in a real browser: an invocation is made by clicking, and is seen.
+#[test]
+fn the_page_in_chromium() {
+    const TEST: &str = "the_page_in_chromium";
+    let started = Command::new("chromedriver").args(["--port=0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let Ok(mut driver) = started else {
+        skipped(TEST, "no chromedriver here (Debian: chromium-driver)");
+        return;
+    };
+    let Some(cli) = project(TEST) else { return };
+    let Some(serving) = Serving::start(TEST, cli, &["--function", "ok"]) else { return };
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = lines
+        .find_map(|line| {
+            line.unwrap().rsplit_once("successfully on port ")?.1.trim_end_matches('.').parse::<u16>().ok()
+        })
+        .expect("chromedriver says its port");
+    let call = |method: &str, path: &str, body: &Value| {
+        let headers = [("content-type", "application/json"), ("host", "localhost")];
+        send(port, method, path, &headers, body.to_string().as_bytes()).json()["value"].clone()
+    };
+    let arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"];
+    let options = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": arguments } } } });
+    let session = call("POST", "/session", &options);
+    let session = format!("/session/{}", session["sessionId"].as_str().expect("a session"));
+    call("POST", &format!("{session}/url"), &json!({ "url": format!("http://127.0.0.1:{}/", serving.port) }));
+    let text = |id: &str| {
+        let script = format!("return document.getElementById('{id}').textContent");
+        let value = call("POST", &format!("{session}/execute/sync"), &json!({ "script": script, "args": [] }));
+        value.as_str().unwrap_or_default().to_owned()
+    };
+    let wait = |id: &str, part: &str| {
+        let began = Instant::now();
+        while !text(id).contains(part) {
+            assert!(began.elapsed() < Duration::from_secs(60), "#{id} has no {part:?}: {:?}", text(id));
+            thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait("functions", "index.ok");
+    wait("link", "live");
+    let button = call("POST", &format!("{session}/element"), &json!({ "using": "css selector", "value": "#invoke" }));
+    let button =
+        button.as_object().and_then(|found| found.values().next()?.as_str().map(str::to_owned)).expect("a button");
+    call("POST", &format!("{session}/element/{button}/click"), &json!({}));
+    wait("outcome", "succeeded");
+    wait("answer", "\"test\": true");
+    wait("invocations", "ok");
+    wait("logs", "REPORT RequestId: ");
+    call("DELETE", &session, &json!({}));
+    driver.kill().unwrap();
+    driver.wait().unwrap();
 }

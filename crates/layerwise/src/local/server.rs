@@ -581,7 +581,11 @@ impl Environment {
                 Action::Deliver(work, deadline) => self.deliver(&work, deadline),
                 Action::Kill => self.kill(),
                 Action::Terminate => self.terminate(),
-                Action::LogStart(work) => self.say(|words, _| vec![words.start(&work)]),
+                Action::LogStart(work) => {
+                    let function = self.function.name.clone();
+                    self.server.tell(Event::Started { function, request: work.clone() });
+                    self.say(|words, _| vec![words.start(&work)]);
+                }
                 Action::LogInit(took, phase, kind) => {
                     self.drain();
                     self.say(|words, _| vec![words.init_report(took, phase, &kind)]);

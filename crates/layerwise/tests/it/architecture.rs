@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("input", &["error", "model"]),
     ("sdist", &["error", "model", "wheel"]),
     ("resolve", &["error", "event", "input", "io", "model", "sdist", "wheel"]),
-    ("compile", &["error", "event", "input", "io", "model", "resolve", "sdist", "wheel"]),
+    ("compile", &["audit", "error", "event", "input", "io", "model", "resolve", "sdist", "wheel"]),
     ("audit", &["error", "model"]),
     ("wheel", &["audit", "error", "model"]),
     ("artifact", &["audit", "error", "model", "wheel"]),
