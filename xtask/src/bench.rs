@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use layerwise_testkit::{Index, wheel};
 
+use crate::bench_serve::{self, Serving};
 use crate::{root, say};
 
 const EXAMPLE: [&str; 3] = ["tiktoken>=0.7.0", "pdfplumber==0.10.3", "boto3==1.34.0"];
@@ -17,7 +18,7 @@ const LARGE: [&str; 3] = ["numpy", "pandas", "scipy"];
 /// Near Lambda's limit of 250 MiB.
 const LARGEST: [&str; 5] = ["numpy", "pandas", "scipy", "lxml", "cryptography"];
 
-/// `--runs N` (7), `--cold-build` (also measures `cargo build --release` from nothing).
+/// `--runs N` (7), `--serve` (only the local Lambda's rows, and nothing is written), `--cold-build` (also measures `cargo build --release` from nothing).
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let runs = match args.iter().position(|arg| arg == "--runs") {
         Some(at) => args.get(at + 1).and_then(|n| n.parse().ok()).ok_or("--runs wants a number")?,
@@ -31,10 +32,14 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
         dir: tempdir()?,
         runs,
     };
+    if args.iter().any(|arg| arg == "--serve") {
+        return bench.serving(&mut report);
+    }
     bench.example(&mut report)?;
     bench.large(&mut report)?;
     bench.check(&mut report)?;
     bench.many(&mut report)?;
+    bench.serving(&mut report)?;
     if args.iter().any(|arg| arg == "--cold-build") {
         bench.cold_build(&mut report)?;
     }
@@ -258,6 +263,97 @@ impl Bench {
             most <= least * 1.5,
         );
         Ok(())
+    }
+
+    /// The local Lambda.
+    fn serving(&self, report: &mut Report) -> Result<(), String> {
+        const FUNCTION: &str = "[function.empty]\ncode = \"src\"\nhandler = \"index.handler\"\n";
+        let text = |error: std::io::Error| error.to_string();
+        let Some(python) = layerwise_testkit::python(11) else {
+            report.fact("local Lambda", "no Python 3.11 here", "", false);
+            return Ok(());
+        };
+        let project = self.path("empty");
+        fs::create_dir_all(project.join("src")).map_err(text)?;
+        fs::write(project.join("layerwise.toml"), format!("runtime = \"python3.11\"\n{FUNCTION}")).map_err(text)?;
+        fs::write(project.join("src/index.py"), "def handler(event, context):\n    return None\n").map_err(text)?;
+        let serve = |project: &Path, more: &[&str]| {
+            let mut command = Command::new(&self.layerwise);
+            command.current_dir(project).args(["serve", "--port", "0", "--python"]).arg(&python).args(more);
+            command.env("LAYERWISE_CACHE_DIR", self.path("serve")).env("PATH", self.path_with_uv());
+            command
+        };
+        {
+            let serving = Serving::start(serve(&project, &["--concurrency", "4"]))?;
+            serving.many("empty", 4, 400)?;
+            let (rate, median) = serving.many("empty", 4, 20_000)?;
+            let measured = format!("{rate:.0} a second, median {median:.2} ms");
+            let met = rate >= 1500.0 && median <= 3.0;
+            report.fact(
+                "warm invocations, 4 environments",
+                &measured,
+                "at least 1,500 a second, median at most 3 ms",
+                met,
+            );
+            serving.many("empty", 4, 80_000)?;
+            let memory = serving.memory()?;
+            let work = "memory of the server after 100,000 invocations";
+            report.fact(work, &format!("{memory:.1} MiB"), "at most 40 MiB", memory <= 40.0);
+        }
+        let serving = Serving::start(serve(&project, &["--concurrency", "1"]))?;
+        serving.many("empty", 1, 200)?;
+        let (rate, _) = serving.many("empty", 1, 5000)?;
+        drop(serving);
+        let runtime = bench_serve::runtime_in(&self.path("serve"))?;
+        let floor = bench_serve::floor(&python, &runtime, &project.join("src"), 5000)?;
+        let measured = format!("{rate:.0} a second; the client alone {floor:.0}; {:.2} ×", rate / floor);
+        report.fact(
+            "one environment, against the runtime interface client's own floor",
+            &measured,
+            "at least 0.6 ×",
+            rate >= floor * 0.6,
+        );
+
+        let example = self.path("served");
+        succeed(shell(
+            &format!("cp -r '{}' '{}'", root().join("examples/document-processor").display(), example.display()),
+            self.dir.path(),
+        ))?;
+        succeed(self.layerwise(&example, "serve", &["lock"]))?;
+        let unpacked = self.path("opt");
+        succeed(self.layerwise(&example, "serve", &["build"]))?;
+        let zip = example.join("document-processor-layer.zip");
+        succeed(shell(&format!("unzip -q '{}' -d '{}'", zip.display(), unpacked.display()), self.dir.path()))?;
+        let import = || {
+            let mut command = Command::new(&python);
+            command.args(["-c", "import index"]).current_dir(example.join("extract-text"));
+            command.env("PYTHONPATH", unpacked.join("python")).env("PYTHONDONTWRITEBYTECODE", "1");
+            command
+        };
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for round in 0..=self.runs {
+            let began = Instant::now();
+            let serving = Serving::start(serve(&example, &[]))?;
+            serving.invoke("dev-chatbot-document-processor").ok();
+            let first = began.elapsed();
+            drop(serving);
+            let began = Instant::now();
+            succeed(import())?;
+            if round > 0 {
+                ours.push(first);
+                theirs.push(began.elapsed());
+            }
+        }
+        ours.sort();
+        theirs.sort();
+        let times = [ours[ours.len() / 2], theirs[theirs.len() / 2]];
+        report.row("`serve` of the example to its first answer, all cached", "`python -c 'import index'`", &times, 1.5);
+        Ok(())
+    }
+
+    fn path_with_uv(&self) -> std::ffi::OsString {
+        let own = self.uv.parent().into_iter().map(Path::to_owned);
+        std::env::join_paths(own.chain(std::env::split_paths(&path_variable()))).unwrap_or_default()
     }
 
     fn cold_build(&self, report: &mut Report) -> Result<(), String> {

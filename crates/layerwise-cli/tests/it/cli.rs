@@ -422,9 +422,9 @@ fn doctor_on_a_machine_with_nothing() {
         let things = document["things"].as_array().unwrap();
         things.iter().find(|thing| thing["name"] == name).unwrap()["status"].as_str().unwrap().to_owned()
     };
-    for name in
-        ["uv", "zig", "python", "cargo", "rust for arm64", "qemu", "docker or podman", "AWS credentials", "terraform"]
-    {
+    let things =
+        ["uv", "zig", "python", "cargo", "rust for arm64", "qemu", "docker", "podman", "AWS credentials", "terraform"];
+    for name in things {
         assert_eq!(status(name), "missing", "{name}");
     }
     assert_eq!(status("cache"), "here");
