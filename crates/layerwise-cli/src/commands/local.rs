@@ -15,7 +15,7 @@ use layerwise::local::{self, Event, Function, Layer, Outcome, Request, Server, S
 use layerwise::model::{Sha256, Target};
 use layerwise::pipeline::{self, Built, FunctionJob, LockPolicy};
 use layerwise::prove;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Context;
@@ -35,8 +35,7 @@ const BELIEVED: Duration = Duration::from_millis(100);
 pub(super) fn serve(args: &ServeArgs, context: &Context<'_>) -> Result<Code, Failure> {
     let build = build_args(&args.dir, &args.functions, &args.local);
     run(context, async |scratch: &Path| {
-        let address = (args.host, args.port);
-        let listener = TcpListener::bind(address).await.map_err(|error| {
+        let listener = listen((args.host, args.port).into()).map_err(|error| {
             let failure = Failure::system(&format!("failed to listen at {}:{}", args.host, args.port), &error);
             match error.kind() {
                 std::io::ErrorKind::AddrInUse => Failure {
@@ -132,6 +131,17 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
         context.answer(&format!("{}\n", String::from_utf8_lossy(&body)))?;
         Ok(code)
     })
+}
+
+/// A thousand clients may come at one moment: they wait to be accepted instead of being turned away.
+fn listen(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    const WAITING: u32 = 4096;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does: a server that has just ended does not hold its port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
 }
 
 /// Runs `work` with a directory of its own, and to its end.
