@@ -21,7 +21,7 @@ const START: &str = "import sys, tarfile; \
     tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('/build'); \
     exec(compile(open('/build/hook/driver.py').read(), 'driver.py', 'exec'))";
 
-/// What [`START`] reads at once, in bytes.
+/// What the start reads at once, in bytes.
 pub const BLOCK: u64 = 10_240;
 
 /// Installs its arguments with whatever package manager there is.
