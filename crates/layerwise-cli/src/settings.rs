@@ -15,6 +15,7 @@ use layerwise::event::Events;
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
 use layerwise::io::IoSettings;
 use layerwise::model::compile::InvalidSystemPackage;
+use layerwise::model::date;
 use layerwise::model::name::InvalidPackageName;
 use layerwise::model::target::TargetError;
 use layerwise::model::{Architecture, ContainerProgram, Runtime, Target};
@@ -273,24 +274,23 @@ pub(crate) fn check(
             allow: own.map_or(config.defaults.allow, |(_, allow)| allow),
             threads: threads(),
             run: args.run.then(|| Running {
-                search: Search {
-                    candidates: match &args.python {
-                        Some(path) => {
-                            std::iter::once(environment.dir.join(path)).chain(environment.pythons(&[])).collect()
-                        }
-                        None => {
-                            let minors: Vec<u8> = targets.iter().map(|target| target.runtime.minor).collect();
-                            environment.pythons(&unique(&minors))
-                        }
-                    },
-                    emulators: environment.emulators(),
-                    env: environment.for_children(),
-                },
+                search: search(args.python.as_deref(), &targets, environment),
                 time_limit: Duration::from_secs(args.time_limit.clamp(1, 3600)),
             }),
         },
         targets,
     ))
+}
+
+/// Where Pythons for `targets` may be: the one that was named first.
+pub(crate) fn search(python: Option<&Path>, targets: &[Target], environment: &Environment) -> Search {
+    let minors: Vec<u8> = targets.iter().map(|target| target.runtime.minor).collect();
+    let named = python.map(|path| environment.dir.join(path));
+    Search {
+        candidates: named.into_iter().chain(environment.pythons(&unique(&minors))).collect(),
+        emulators: environment.emulators(),
+        env: environment.for_children(),
+    }
 }
 
 /// For what a project here, or in a directory above the artifact, builds it, and with which allowances.
@@ -420,19 +420,8 @@ pub(crate) fn today(environment: &Environment) -> String {
 }
 
 /// The day of `now`, `YYYY-MM-DD` in UTC.
-///
-/// Source: the inverse of days-from-civil, <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
 fn day(now: SystemTime) -> String {
-    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let days = seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    date::day(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 fn architecture(name: &str) -> Result<Architecture, TargetError> {

@@ -41,13 +41,8 @@ const ATTRIBUTES: &[Attribute] = &[
         mode: Mode::Optional,
         about: "What to leave out, in the words of `.gitignore`.",
     },
-    Attribute { name: "runtime", kind: Type::String, mode: Mode::Required, about: "The Lambda runtime: `python3.12`." },
-    Attribute {
-        name: "architecture",
-        kind: Type::String,
-        mode: Mode::Default,
-        about: "`x86_64` (the default) or `arm64`.",
-    },
+    inputs::RUNTIME,
+    inputs::ARCHITECTURE,
     Attribute {
         name: "check",
         kind: Type::Bool,

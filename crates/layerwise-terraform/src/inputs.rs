@@ -20,6 +20,18 @@ use crate::value::{Object, Value, is_null, text, texts, yes};
 /// Counts up when the same inputs give other bytes than before: then every layer is built anew.
 pub(crate) const FORMAT: u32 = 1;
 
+/// For which runtime.
+pub(crate) const RUNTIME: Attribute =
+    Attribute { name: "runtime", kind: Type::String, mode: Mode::Required, about: "The Lambda runtime: `python3.12`." };
+
+/// For which architecture.
+pub(crate) const ARCHITECTURE: Attribute = Attribute {
+    name: "architecture",
+    kind: Type::String,
+    mode: Mode::Default,
+    about: "`x86_64` (the default) or `arm64`.",
+};
+
 /// The attributes that say what goes in.
 pub(crate) const ATTRIBUTES: &[Attribute] = &[
     Attribute {
@@ -49,13 +61,8 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
         mode: Mode::Optional,
         about: "Which layer of `project`, where that has several.",
     },
-    Attribute { name: "runtime", kind: Type::String, mode: Mode::Required, about: "The Lambda runtime: `python3.12`." },
-    Attribute {
-        name: "architecture",
-        kind: Type::String,
-        mode: Mode::Default,
-        about: "`x86_64` (the default) or `arm64`.",
-    },
+    RUNTIME,
+    ARCHITECTURE,
     Attribute {
         name: "exclude",
         kind: Type::Strings,

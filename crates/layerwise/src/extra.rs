@@ -10,7 +10,7 @@ use url::Url;
 use crate::audit::facts::{Content, Look};
 use crate::error::{Explain, Kind};
 use crate::input::IndexOptions;
-use crate::io::{Bucket, CacheError, Io, WantedSdist, WheelsError, blocking};
+use crate::io::{Bucket, CacheError, Io, WantedFile, WheelsError, blocking};
 use crate::model::tree::InvalidLayerPath;
 use crate::model::{ExtraFile, FoundFile, LayerPath, Origin, Sha256, limits};
 use crate::resolve::{self, MemberError};
@@ -177,8 +177,8 @@ async fn get(file: &ExtraFile, indexes: &IndexOptions, io: &Arc<Io>) -> Result<P
         }
     };
     // A mismatch is told here, with where it comes from.
-    let wanted = WantedSdist { file: file.to.as_str(), url: &url, sha256: file.sha256, size: None };
-    let (path, got) = match io.extra_file(wanted).await {
+    let wanted = WantedFile { file: file.to.as_str(), url: &url, sha256: file.sha256, size: None };
+    let (path, got) = match io.file(Bucket::Files, wanted).await {
         Err(WheelsError::Mismatch { got, what: "", .. }) => (PathBuf::new(), got),
         found => found.map_err(failed)?,
     };

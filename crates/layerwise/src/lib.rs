@@ -32,6 +32,9 @@ pub mod extra;
 
 pub mod function;
 
+#[cfg(target_os = "linux")]
+mod namespaces;
+
 pub mod compile;
 
 pub mod assemble;

@@ -12,7 +12,7 @@ use layerwise::config::{
 use layerwise::input::{IndexOptions, Inputs, Wanted, discover, from_given, layered};
 use layerwise::io::{Io, IoSettings};
 use layerwise::model::Target;
-use layerwise::pipeline::{Attached, Built, Contents, FunctionJob, Job, LockPolicy};
+use layerwise::pipeline::{Attached, Built, FunctionJob, Job, LockPolicy};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -41,7 +41,7 @@ pub(super) fn run(args: &BuildArgs, context: &Context<'_>) -> Result<Code, Failu
                 notes: lock.notes.iter().map(human::note).collect(),
                 json: json::planned(&lock, from),
                 text: Box::new(move |ui| human::planned(&job.name, &job.target, &lock, &ui.page)),
-                contents: None,
+                built: None,
             });
         }
         let built =
@@ -55,8 +55,11 @@ fn done(built: Built) -> Done {
     Done {
         notes: human::notes(&built),
         json: json::built(&built),
-        contents: built.contents.clone(),
-        text: Box::new(move |ui| human::built(&built, &ui.page)),
+        text: Box::new({
+            let built = built.clone();
+            move |ui| human::built(&built, &ui.page)
+        }),
+        built: Some(built),
     }
 }
 
@@ -81,7 +84,7 @@ pub(super) struct Done {
     /// The summary for stdout.
     pub(super) text: Box<dyn FnOnce(&Ui) -> String + Send>,
     /// What functions build on.
-    pub(super) contents: Option<Arc<Contents>>,
+    pub(super) built: Option<Built>,
 }
 
 /// Does `work` for every artifact of the matrix, several at once. One that fails does not stop the others; the exit
@@ -204,22 +207,10 @@ async fn build_functions(
 ) -> Vec<Ended> {
     let mut ended = Vec::new();
     for (function, target) in functions {
-        let result = match attached(&function, target, layers) {
+        let output = function.output.path(function.name.as_str(), &target);
+        let result = match function_job(&function, target, layers, (output, !build.no_check)) {
             Err(failure) => Err(failure),
-            Ok(attached) => {
-                let job = FunctionJob {
-                    name: function.name.to_string(),
-                    target,
-                    code: function.code.clone(),
-                    ignore: function.ignore.clone(),
-                    handler: function.handler.clone(),
-                    layers: attached,
-                    packaged: function.dependencies == Dependencies::Package,
-                    environment: function.environment.clone(),
-                    output: function.output.path(function.name.as_str(), &target),
-                    check: !build.no_check,
-                    allow: Vec::new(),
-                };
+            Ok(job) => {
                 let built = pipeline::function(&job, io).await;
                 let built = built.map_err(|error| failure(error, Some(&function.handler), page));
                 built.map(|built| {
@@ -234,24 +225,51 @@ async fn build_functions(
     ended
 }
 
+/// How the layer of this name ended for a target.
+pub(super) fn layer_of<'a>(name: &str, target: Target, layers: &'a [Ended]) -> Option<&'a Result<Done, Failure>> {
+    let found = layers.iter().find(|(layer, built_for, _)| layer == name && *built_for == target);
+    found.map(|(.., result)| result)
+}
+
+/// What makes a function's zip, with its layers as they were built.
+pub(super) fn function_job(
+    function: &FunctionSpec,
+    target: Target,
+    layers: &[Ended],
+    (output, check): (PathBuf, bool),
+) -> Result<FunctionJob, Failure> {
+    Ok(FunctionJob {
+        name: function.name.to_string(),
+        target,
+        code: function.code.clone(),
+        ignore: function.ignore.clone(),
+        handler: function.handler.clone(),
+        layers: attached(function, target, layers)?,
+        packaged: function.dependencies == Dependencies::Package,
+        environment: function.environment.clone(),
+        output,
+        check,
+        allow: Vec::new(),
+    })
+}
+
 /// The layers of a function, those of the configuration as they were built.
-pub(super) fn attached(function: &FunctionSpec, target: Target, layers: &[Ended]) -> Result<Vec<Attached>, Failure> {
+fn attached(function: &FunctionSpec, target: Target, layers: &[Ended]) -> Result<Vec<Attached>, Failure> {
     let one = |layer: &LayerRef| match layer {
         LayerRef::Path(path) => Ok(Attached::Path(path.clone())),
-        LayerRef::Named(name) => {
-            let built = layers.iter().find(|(built, built_for, _)| built == name && *built_for == target);
-            match built.map(|(.., result)| result) {
-                Some(Ok(Done { contents: Some(contents), .. })) => Ok(Attached::Built(Arc::clone(contents))),
-                Some(Err(failure)) => Err(Failure {
-                    message: format!("the layer `{name}` was not built"),
-                    causes: Vec::new(),
-                    hints: Vec::new(),
-                    details: None,
-                    ..failure.clone()
-                }),
-                _ => Err(Failure::bug()),
+        LayerRef::Named(name) => match layer_of(name, target, layers) {
+            Some(Ok(Done { built: Some(Built { contents: Some(contents), .. }), .. })) => {
+                Ok(Attached::Built(Arc::clone(contents)))
             }
-        }
+            Some(Err(failure)) => Err(Failure {
+                message: format!("the layer `{name}` was not built"),
+                causes: Vec::new(),
+                hints: Vec::new(),
+                details: None,
+                ..failure.clone()
+            }),
+            _ => Err(Failure::bug()),
+        },
     };
     function.layers.iter().map(one).collect()
 }
@@ -442,7 +460,7 @@ mod tests {
                 "panics" => panic!("on purpose"),
                 _ => {}
             }
-            Ok(Done { notes: Vec::new(), json: Value::Null, text: Box::new(|_| String::new()), contents: None })
+            Ok(Done { notes: Vec::new(), json: Value::Null, text: Box::new(|_| String::new()), built: None })
         };
         let results = at_once(&jobs, &io(dir.path()), &work).await;
         let ended: BTreeMap<&str, Option<Kind>> =

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Context;
-use super::build::{Done, Prepared, at_once, attached, failure, prepare};
+use super::build::{Done, Ended, Prepared, at_once, failure, function_job, layer_of, prepare};
 use crate::args::{BuildArgs, EventName, InputArgs, InvokeArgs, LocalArgs, ServeArgs};
 use crate::exit::{self, Code};
 use crate::settings;
@@ -249,15 +249,15 @@ fn server(
         retries: RETRIES,
         surroundings: context.environment.for_functions(),
         clock: Arc::new(crate::env::Environment::clock),
-        explain: Arc::new(move |function, _| {
+        explain: Arc::new(move |function| {
             let ask = explain.clone();
             Box::pin(async move {
                 let (reply, lines) = oneshot::channel();
-                drop(ask.send(Asked::Explain(function.name.clone(), reply)).await);
+                drop(ask.send(Asked::Explain(function, reply)).await);
                 lines.await.unwrap_or_default()
             })
         }),
-        refresh: Arc::new(move |_| {
+        refresh: Arc::new(move || {
             let ask = ask.clone();
             Box::pin(async move {
                 let (reply, done) = oneshot::channel();
@@ -329,9 +329,9 @@ impl<'a> Project<'a> {
                 let built = built.map_err(|error| failure(error, None, &page))?;
                 Ok(Done {
                     notes: human::notes(&built),
-                    json: serde_json::json!({ "sha256": built.sha256, "base64": built.sha256.base64(), "size": built.zipped_bytes }),
+                    json: serde_json::Value::Null,
                     text: Box::new(|_| String::new()),
-                    contents: built.contents,
+                    built: Some(built),
                 })
             }
         };
@@ -344,24 +344,12 @@ impl<'a> Project<'a> {
         }
         let mut made = Vec::new();
         for (spec, target) in functions {
-            let layers_of = attached(&spec, target, &layers)?;
-            let job = FunctionJob {
-                name: spec.name.to_string(),
-                target,
-                code: spec.code.clone(),
-                ignore: spec.ignore.clone(),
-                handler: spec.handler.clone(),
-                layers: layers_of,
-                packaged: spec.dependencies == Dependencies::Package,
-                environment: spec.environment.clone(),
-                output: self.scratch.join(format!("{}.zip", spec.name)),
-                check: false,
-                allow: Vec::new(),
-            };
+            let output = self.scratch.join(format!("{}.zip", spec.name));
+            let job = function_job(&spec, target, &layers, (output, false))?;
             let built =
                 pipeline::function(&job, &io).await.map_err(|error| failure(error, None, &self.context.ui.page))?;
             self.jobs.insert(job.name.clone(), job);
-            let zips = layer_zips(&spec, target, &layers, &outputs);
+            let zips = layer_zips(&spec, target, &layers);
             let before = known.and_then(|server| server.function(spec.name.as_str()));
             let function = self.function(&spec, built, zips, &io).await?;
             let same = before.is_some_and(|before| {
@@ -398,12 +386,7 @@ impl<'a> Project<'a> {
             _ => None,
         };
         let environment = self.context.environment;
-        let own = self.local.python.iter().map(|path| environment.dir.join(path));
-        let search = prove::Search {
-            candidates: own.chain(environment.pythons(&[target.runtime.minor])).collect(),
-            emulators: environment.emulators(),
-            env: environment.for_children(),
-        };
+        let search = settings::search(self.local.python.as_deref(), &[target], environment);
         let python = prove::find(target, &search).await.map_err(|none| Failure {
             kind: none.kind(),
             message: none.to_string(),
@@ -535,28 +518,20 @@ fn code_files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The layers of a function with their zips, in order.
-fn layer_zips(
-    spec: &FunctionSpec,
-    target: Target,
-    layers: &[super::build::Ended],
-    outputs: &Path,
-) -> Vec<(Layer, PathBuf)> {
+fn layer_zips(spec: &FunctionSpec, target: Target, layers: &[Ended]) -> Vec<(Layer, PathBuf)> {
     let one = |layer: &LayerRef| match layer {
         LayerRef::Path(path) => {
             let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let size = fs_err::metadata(path).map_or(0, |about| about.len());
-            (Layer { name, size, sha256: String::new() }, path.clone())
+            Some((Layer { name, size, sha256: String::new() }, path.clone()))
         }
         LayerRef::Named(name) => {
-            let built = layers.iter().find(|(layer, for_target, _)| layer == name && *for_target == target);
-            let told = built.and_then(|(.., result)| result.as_ref().ok()).map(|done| &done.json);
-            let text = |key: &str| told.and_then(|told| told[key].as_str()).unwrap_or_default().to_owned();
-            let size = told.and_then(|told| told["size"].as_u64()).unwrap_or_default();
-            let path = outputs.join(format!("{name}-{}.zip", target.architecture));
-            (Layer { name: name.clone(), size, sha256: text("base64") }, path)
+            let built = layer_of(name, target, layers)?.as_ref().ok()?.built.as_ref()?;
+            let (size, sha256) = (built.zipped_bytes, built.sha256.base64());
+            Some((Layer { name: name.clone(), size, sha256 }, built.output.clone()))
         }
     };
-    spec.layers.iter().map(one).collect()
+    spec.layers.iter().filter_map(one).collect()
 }
 
 /// Layers unpacked over each other, in the cache.

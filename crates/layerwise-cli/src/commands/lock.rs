@@ -27,7 +27,7 @@ pub(super) fn run(args: &LockArgs, context: &Context<'_>) -> Result<Code, Failur
                     let path = relative(&path, &ui.page.dir);
                     format!("{path} matches its inputs: {}\n", human::counted(packages, "package"))
                 }),
-                contents: None,
+                built: None,
             });
         }
         let locked = pipeline::lock(&job, &io).await?;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &LockArgs, context: &Context<'_>) -> Result<Code, Failur
                 let packages = human::counted(locked.packages as u64, "package");
                 format!("{} {path}: {packages} for {}\n", ui.page.green(verb), job.target)
             }),
-            contents: None,
+            built: None,
         })
     })
 }

@@ -7,6 +7,7 @@ use super::why::Cause;
 use crate::error::{Explain, Kind};
 use crate::io::{CacheError, WheelsError};
 use crate::model::PackageName;
+use crate::resolve::pinned::PinnedError;
 use crate::resolve::{UpstreamError, UvError};
 use crate::sdist::SdistError;
 
@@ -213,6 +214,16 @@ pub enum CompileError {
     /// The cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
+}
+
+impl From<PinnedError> for CompileError {
+    fn from(error: PinnedError) -> Self {
+        match error {
+            PinnedError::NotOnIndex(wheel) => Self::ZigNotOnIndex { wheel },
+            PinnedError::Index(error) => error.into(),
+            PinnedError::Wheel(error) => error.into(),
+        }
+    }
 }
 
 impl Explain for CompileError {

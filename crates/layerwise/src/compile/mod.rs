@@ -19,7 +19,7 @@ use tokio::process::Command;
 
 use crate::event::{Event, Stage};
 use crate::input::IndexOptions;
-use crate::io::{Bucket, CachedWheel, Io, WantedSdist, make_executable};
+use crate::io::{Bucket, CachedWheel, Io, WantedFile, make_executable};
 use crate::model::tag::Tags;
 use crate::model::{BuildSettings, CompilePolicy, Engine, PackageName, Sha256, SourcePin, Target, WheelSource};
 use crate::resolve::server::Server;
@@ -272,8 +272,8 @@ pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Fresh
             })?
         }
     };
-    let wanted = WantedSdist { file: &pin.file, url: &url, sha256: pin.sha256, size: pin.size };
-    let (path, _) = work.io.sdist(wanted).await?;
+    let wanted = WantedFile { file: &pin.file, url: &url, sha256: pin.sha256, size: pin.size };
+    let (path, _) = work.io.file(Bucket::Sdists, wanted).await?;
     site_of(pin, &path, digest, work).await
 }
 

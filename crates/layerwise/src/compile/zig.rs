@@ -11,21 +11,15 @@ use serde::Deserialize;
 use super::CompileError;
 use crate::event::{Event, Stage};
 use crate::input::IndexOptions;
-use crate::io::{Bucket, Io, Wanted, make_executable};
-use crate::model::{Sha256, Target, WheelName};
-use crate::resolve::upstream::Upstream;
+use crate::io::{Bucket, Io, make_executable};
+use crate::model::Target;
+use crate::resolve::pinned::PinnedWheel;
 use crate::wheel;
 
 #[derive(Deserialize)]
 struct Pinned {
     version: String,
     wheels: BTreeMap<String, PinnedWheel>,
-}
-
-#[derive(Deserialize)]
-struct PinnedWheel {
-    name: String,
-    sha256: Sha256,
 }
 
 /// Part of the program: a test reads it, so it cannot fail to parse in a release.
@@ -65,10 +59,9 @@ impl Zig {
             io.cache.touch_unit(Bucket::Toolchains, &key, io.now());
             return Ok(Self { dir });
         }
-        let name: WheelName = pinned.name.parse().expect("zig.toml is tested");
         let item = format!("zig {}", PINNED.version);
         io.emit(Event::Started { stage: Stage::Provision, item: &item, bytes: None });
-        let provided = Self::provide(io, indexes, (&name, pinned.sha256), &key).await;
+        let provided = Self::provide(io, indexes, pinned, &key).await;
         io.emit(Event::Finished { stage: Stage::Provision, item: &item });
         provided.map(|()| Self { dir })
     }
@@ -76,19 +69,10 @@ impl Zig {
     async fn provide(
         io: &Arc<Io>,
         indexes: &IndexOptions,
-        (name, sha256): (&WheelName, Sha256),
+        pinned: &PinnedWheel,
         key: &str,
     ) -> Result<(), CompileError> {
-        let cached = match io.cached_wheel(name, sha256)? {
-            Some(cached) => cached,
-            None => {
-                let upstream = Upstream::new(Arc::clone(io), indexes.clone());
-                let files = upstream.files(&name.name).await?.unwrap_or_default();
-                let file = files.iter().find(|file| file.filename == name.text);
-                let file = file.ok_or_else(|| CompileError::ZigNotOnIndex { wheel: name.text.clone() })?;
-                io.wheel(Wanted { name, url: &file.url, sha256: Some(sha256), size: file.size }).await?
-            }
-        };
+        let cached = pinned.get(indexes, io).await?;
         let (io, key) = (Arc::clone(io), key.to_owned());
         let unpacked = tokio::task::spawn_blocking(move || {
             let aside = io.cache.unit_aside(Bucket::Toolchains)?;
@@ -99,7 +83,7 @@ impl Zig {
             })?;
             io.cache.place_unit(aside, Bucket::Toolchains, &key)?;
             // It is 90 MB, and unpacked now.
-            Ok(io.evict_wheel(sha256)?)
+            Ok(io.evict_wheel(cached.sha256)?)
         });
         unpacked.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
@@ -179,6 +163,7 @@ fn unpack(path: &Path, index: &wheel::WheelIndex, dir: &Path) -> std::io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::WheelName;
 
     #[test]
     fn the_pins_parse_and_name_one_version() {

@@ -20,7 +20,7 @@ pub mod wheels;
 
 pub use cache::{Bucket, Cache, CacheError};
 pub use http::{Http, HttpError, SafeUrl};
-pub use wheels::{CachedWheel, Wanted, WantedSdist, WheelsError};
+pub use wheels::{CachedWheel, Wanted, WantedFile, WheelsError};
 
 /// What the library needs to know of the machine it runs on; nothing of it changes an artifact's bytes.
 #[derive(Clone)]

@@ -136,10 +136,10 @@ pub struct Wanted<'a> {
     pub size: Option<u64>,
 }
 
-/// Where a source distribution is to come from, and what it should be.
+/// Where a file is to come from, and what it should be.
 #[derive(Debug, Clone, Copy)]
-pub struct WantedSdist<'a> {
-    /// Its file name.
+pub struct WantedFile<'a> {
+    /// Its name, for messages.
     pub file: &'a str,
     /// Where it is.
     pub url: &'a Url,
@@ -147,16 +147,6 @@ pub struct WantedSdist<'a> {
     pub sha256: Option<Sha256>,
     /// Its size in bytes, if known.
     pub size: Option<u64>,
-}
-
-/// A file to download into a part of the cache.
-#[derive(Clone, Copy)]
-struct Download<'a> {
-    bucket: Bucket,
-    file: &'a str,
-    url: &'a Url,
-    sha256: Option<Sha256>,
-    size: Option<u64>,
 }
 
 impl Io {
@@ -215,8 +205,8 @@ impl Io {
         {
             return Ok(cached);
         }
-        let wanted = Download { bucket: Bucket::Wheels, file: &name.text, url, sha256, size };
-        let (file, sha256) = self.download(&wanted).await?;
+        let wanted = WantedFile { file: &name.text, url, sha256, size };
+        let (file, sha256) = self.download(Bucket::Wheels, &wanted).await?;
         let io = Arc::clone(self);
         let name = name.clone();
         let path = file.path().to_owned();
@@ -240,19 +230,9 @@ impl Io {
         self.index_and_place(Some(aside), &aside_path, name, got)
     }
 
-    /// A source distribution from the cache, else from the network or this machine: where it is, and its digest.
-    pub async fn sdist(&self, wanted: WantedSdist<'_>) -> Result<(PathBuf, Sha256), WheelsError> {
-        self.kept(Bucket::Sdists, wanted).await
-    }
-
-    /// A file that no package brings, from the cache, else from the network or this machine.
-    pub async fn extra_file(&self, wanted: WantedSdist<'_>) -> Result<(PathBuf, Sha256), WheelsError> {
-        self.kept(Bucket::Files, wanted).await
-    }
-
-    /// A file as it came, from a part of the cache, else from the network or this machine.
-    async fn kept(&self, bucket: Bucket, wanted: WantedSdist<'_>) -> Result<(PathBuf, Sha256), WheelsError> {
-        let WantedSdist { file, url, sha256, size } = wanted;
+    /// A file as it came, from a part of the cache, else from the network or this machine: where it is, and its digest.
+    pub async fn file(&self, bucket: Bucket, wanted: WantedFile<'_>) -> Result<(PathBuf, Sha256), WheelsError> {
+        let WantedFile { file, url, sha256, .. } = wanted;
         let key = sha256.map_or_else(|| url.to_string(), |sha256| sha256.to_string());
         let lock = self.in_flight.of(&key);
         let _alone = lock.lock().await;
@@ -281,22 +261,26 @@ impl Io {
                 }
                 (aside, found)
             }
-            _ => self.download(&Download { bucket, file, url, sha256, size }).await?,
+            _ => self.download(bucket, &wanted).await?,
         };
         self.cache.place(aside, bucket, &found.to_string())?;
         Ok((cached(found), found))
     }
 
-    async fn download(&self, wanted: &Download<'_>) -> Result<(NamedTempFile, Sha256), WheelsError> {
+    async fn download(&self, bucket: Bucket, wanted: &WantedFile<'_>) -> Result<(NamedTempFile, Sha256), WheelsError> {
         let _permit = self.downloads.acquire().await.expect("the semaphore is never closed");
         self.emit(Event::Started { stage: Stage::Fetch, item: wanted.file, bytes: wanted.size });
-        let downloaded = self.download_whole(wanted).await;
+        let downloaded = self.download_whole(bucket, wanted).await;
         self.emit(Event::Finished { stage: Stage::Fetch, item: wanted.file });
         downloaded
     }
 
-    async fn download_whole(&self, wanted: &Download<'_>) -> Result<(NamedTempFile, Sha256), WheelsError> {
-        let mut file = self.cache.aside(wanted.bucket)?;
+    async fn download_whole(
+        &self,
+        bucket: Bucket,
+        wanted: &WantedFile<'_>,
+    ) -> Result<(NamedTempFile, Sha256), WheelsError> {
+        let mut file = self.cache.aside(bucket)?;
         let mut hasher = sha2::Sha256::new();
         let mut got = 0u64;
         let mut failures = 0;
@@ -340,7 +324,7 @@ impl Io {
         }
     }
 
-    fn restart(&self, wanted: &Download<'_>, file: &mut NamedTempFile) -> Result<(), WheelsError> {
+    fn restart(&self, wanted: &WantedFile<'_>, file: &mut NamedTempFile) -> Result<(), WheelsError> {
         self.detail(&format!("{}: reading it again from the start", wanted.file));
         let emptied = file.as_file().set_len(0).and_then(|()| file.rewind());
         emptied.map_err(|source| CacheError::Write { path: file.path().to_owned(), source }.into())
@@ -349,7 +333,7 @@ impl Io {
     /// One request: from byte `got` on, to the end.
     async fn download_part(
         &self,
-        wanted: &Download<'_>,
+        wanted: &WantedFile<'_>,
         file: &mut NamedTempFile,
         hasher: &mut sha2::Sha256,
         got: &mut u64,

@@ -214,7 +214,7 @@ async fn invoke(server: &Server, name: &str, kind: &str, request: Request, wants
         true => Request { payload: Bytes::from_static(b"{}"), ..request },
         false => request,
     };
-    (server.settings().refresh)(name.to_owned()).await;
+    (server.settings().refresh)().await;
     match kind {
         "DryRun" => empty(StatusCode::NO_CONTENT),
         "Event" if request.payload.len() > 1 << 20 => refuse(&ApiError {

@@ -250,16 +250,15 @@ mod linux {
     use std::process::{Command, Stdio};
 
     use fs_err as fs;
-    use nix::mount::{MntFlags, MsFlags, mount, umount2};
-    use nix::sched::{CloneFlags, unshare};
-    use nix::sys::prctl::set_pdeathsig;
-    use nix::sys::resource::{Resource, setrlimit};
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::CloneFlags;
+    use nix::sys::resource::Resource;
     use nix::sys::signal::{Signal, kill};
     use nix::sys::wait::{WaitStatus, waitpid};
-    use nix::unistd::{Pid, getgid, getuid, pivot_root};
+    use nix::unistd::Pid;
 
     use super::{INNER, Spec};
-    use crate::compile::sandbox::linux::{bind, map_user, show, system_directories};
+    use crate::namespaces::{become_user, begin_root, bind, devices, enter, finish_root, show, within};
 
     /// The user that functions run as on Lambda (`sbx_user1051`).
     const USER: u32 = 993;
@@ -270,18 +269,7 @@ mod linux {
     const MOST: u64 = 1024;
 
     pub(super) fn outer(exe: &Path, spec_file: &OsString) -> io::Result<i32> {
-        set_pdeathsig(Signal::SIGKILL)?;
-        let (uid, gid) = (getuid(), getgid());
-        unshare(
-            CloneFlags::CLONE_NEWUSER
-                | CloneFlags::CLONE_NEWNS
-                | CloneFlags::CLONE_NEWPID
-                | CloneFlags::CLONE_NEWIPC
-                | CloneFlags::CLONE_NEWUTS,
-        )?;
-        map_user(0, uid.as_raw(), gid.as_raw())?;
-        // The credentials have changed, which cleared it.
-        set_pdeathsig(Signal::SIGKILL)?;
+        enter(CloneFlags::empty())?;
         let status = Command::new(exe).arg(INNER).arg(spec_file).status()?;
         Ok(status.code().unwrap_or(1))
     }
@@ -336,16 +324,9 @@ mod linux {
     }
 
     fn prepare(spec: &Spec) -> io::Result<()> {
-        set_pdeathsig(Signal::SIGKILL)?;
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
         let root = &spec.mount_point;
-        let closed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("tmpfs"), root, Some("tmpfs"), closed, Some("mode=755"))?;
-        let within = |path: &str| root.join(path.trim_start_matches('/'));
-        for path in system_directories() {
-            show(&path, &root.join(path.strip_prefix("/").unwrap_or(&path)), true)?;
-        }
+        begin_root(root)?;
+        let within = |path: &str| within(root, Path::new(path));
         for name in ["resolv.conf", "hosts", "nsswitch.conf", "ssl", "pki", "ca-certificates", "localtime"] {
             let path = Path::new("/etc").join(name);
             if path.exists() {
@@ -354,15 +335,8 @@ mod linux {
         }
         fs::create_dir_all(within("/etc"))?;
         fs::write(within("/etc/passwd"), PASSWD)?;
-        fs::create_dir_all(within("/dev"))?;
         // No /dev/shm: Lambda has none.
-        for device in ["null", "zero", "full", "random", "urandom"] {
-            let path = Path::new("/dev").join(device);
-            show(&path, &within("/dev").join(device), false)?;
-        }
-        for (link, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
-            fs::os::unix::fs::symlink(target, within("/dev").join(link))?;
-        }
+        devices(root)?;
         show(&spec.lang, &within("/var/lang"), true)?;
         let site_packages = within(&format!("/var/lang/lib/python3.{}/site-packages", spec.minor));
         if site_packages.is_dir() {
@@ -382,25 +356,9 @@ mod linux {
         }
         fs::create_dir_all(within("/tmp"))?;
         let size = format!("mode=1777,size={}m", spec.tmp);
+        let closed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some("tmpfs"), &within("/tmp"), Some("tmpfs"), closed, Some(size.as_str()))?;
-        fs::create_dir_all(within("/proc"))?;
-        mount(Some("proc"), &within("/proc"), Some("proc"), closed | MsFlags::MS_NOEXEC, none)?;
-
-        let old = root.join(".old");
-        fs::create_dir_all(&old)?;
-        pivot_root(root, &old)?;
-        nix::unistd::chdir("/")?;
-        umount2("/.old", MntFlags::MNT_DETACH)?;
-        fs::remove_dir("/.old")?;
-        mount(none, "/", none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | closed, Some("mode=755"))?;
-
-        unshare(CloneFlags::CLONE_NEWUSER)?;
-        map_user(USER, 0, 0)?;
-        for resource in [Resource::RLIMIT_NOFILE, Resource::RLIMIT_NPROC] {
-            setrlimit(resource, MOST, MOST)?;
-        }
-        setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-        set_pdeathsig(Signal::SIGKILL)?;
-        Ok(())
+        finish_root(root)?;
+        become_user(USER, &[(Resource::RLIMIT_NOFILE, MOST), (Resource::RLIMIT_NPROC, MOST)])
     }
 }

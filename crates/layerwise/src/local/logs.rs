@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::model::date;
+
 /// The most bytes of lines that are kept, over all functions. With what each costs besides, about twice of it.
 const KEPT: usize = 8 << 20;
 /// What a line costs besides its text, in bytes.
@@ -222,20 +224,10 @@ pub(super) fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// `2026-11-25T11:30:00.123Z` of milliseconds since 1970.
-///
-/// Source: <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
 pub(super) fn iso(at: u64) -> String {
     let (seconds, millis) = (at / 1000, at % 1000);
-    let days = seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    format!("{}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", date::day(seconds))
 }
 
 #[cfg(test)]

@@ -146,12 +146,11 @@ pub struct Settings {
     pub samples: String,
 }
 
-/// See [`Settings::refresh`]; it gets the function's name.
-pub type Refresh = dyn Fn(String) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+/// See [`Settings::refresh`].
+pub type Refresh = dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
-/// Tells, in lines, why a function cannot start and what to do; it gets the function and the error's type.
-pub type Explain =
-    dyn Fn(Arc<Function>, String) -> std::pin::Pin<Box<dyn Future<Output = Vec<String>> + Send>> + Send + Sync;
+/// Tells, in lines, why the function of this name cannot start, and what to do.
+pub type Explain = dyn Fn(String) -> std::pin::Pin<Box<dyn Future<Output = Vec<String>> + Send>> + Send + Sync;
 
 /// What happens in a server, for whoever shows it.
 #[derive(Debug, Clone, Serialize)]

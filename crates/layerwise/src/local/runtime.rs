@@ -10,10 +10,10 @@ use serde::Deserialize;
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
 use crate::input::IndexOptions;
-use crate::io::{Bucket, CacheError, CachedWheel, Io, Wanted, WheelsError, blocking};
-use crate::model::{Sha256, Target, WheelName};
+use crate::io::{Bucket, CacheError, CachedWheel, Io, WheelsError, blocking};
+use crate::model::{Sha256, Target};
 use crate::resolve::UpstreamError;
-use crate::resolve::upstream::Upstream;
+use crate::resolve::pinned::{PinnedError, PinnedWheel};
 use crate::wheel;
 
 #[derive(Deserialize)]
@@ -25,8 +25,8 @@ struct Pinned {
 struct Pin {
     minor: Option<u8>,
     machine: Option<String>,
-    name: String,
-    sha256: Sha256,
+    #[serde(flatten)]
+    wheel: PinnedWheel,
 }
 
 /// Part of the program: a test reads it, so it cannot fail to parse in a release.
@@ -66,6 +66,16 @@ pub enum ProvideError {
     },
 }
 
+impl From<PinnedError> for ProvideError {
+    fn from(error: PinnedError) -> Self {
+        match error {
+            PinnedError::NotOnIndex(wheel) => Self::NotOnIndex(wheel),
+            PinnedError::Index(error) => error.into(),
+            PinnedError::Wheel(error) => error.into(),
+        }
+    }
+}
+
 impl Explain for ProvideError {
     fn kind(&self) -> Kind {
         match self {
@@ -96,7 +106,7 @@ const BOOTSTRAP: &str = include_str!("bootstrap.py");
 /// The index, the network, the cache.
 pub async fn provide(target: Target, indexes: &IndexOptions, io: &Arc<Io>) -> Result<RuntimeFiles, ProvideError> {
     let pins = || PINNED.wheel.iter().filter(|pin| fits(pin, target));
-    let all: String = pins().map(|pin| pin.sha256.to_string()).chain([BOOTSTRAP.to_owned()]).collect();
+    let all: String = pins().map(|pin| pin.wheel.sha256.to_string()).chain([BOOTSTRAP.to_owned()]).collect();
     let digest = Sha256::of(all.as_bytes()).to_string();
     let short = digest.get(..16).unwrap_or(&digest);
     let key = format!("lambda-{}-{}-{short}", target.runtime.name, target.architecture.machine());
@@ -123,19 +133,9 @@ async fn fetch_and_unpack(
     indexes: &IndexOptions,
     io: &Arc<Io>,
 ) -> Result<(), ProvideError> {
-    let upstream = Upstream::new(Arc::clone(io), indexes.clone());
     let mut wheels = Vec::new();
     for pin in pins {
-        let name: WheelName = pin.name.parse().expect("runtime.toml is tested");
-        wheels.push(match io.cached_wheel(&name, pin.sha256)? {
-            Some(cached) => cached,
-            None => {
-                let files = upstream.files(&name.name).await?.unwrap_or_default();
-                let file = files.iter().find(|file| file.filename == name.text);
-                let file = file.ok_or_else(|| ProvideError::NotOnIndex(name.text.clone()))?;
-                io.wheel(Wanted { name: &name, url: &file.url, sha256: Some(pin.sha256), size: file.size }).await?
-            }
-        });
+        wheels.push(pin.wheel.get(indexes, io).await?);
     }
     let (io, key) = (Arc::clone(io), key.to_owned());
     blocking(move || {
@@ -171,6 +171,7 @@ fn unpack(wheel: &CachedWheel, dir: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::model::Runtime;
+    use crate::model::WheelName;
 
     #[test]
     fn each_runtime_has_its_client_on_each_architecture() {
@@ -178,7 +179,7 @@ mod tests {
             for architecture in &runtime.architectures {
                 let target = Target::new(&runtime.name, architecture.aws(), "2026-11-24").unwrap();
                 let names: Vec<&str> =
-                    PINNED.wheel.iter().filter(|pin| fits(pin, target)).map(|pin| pin.name.as_str()).collect();
+                    PINNED.wheel.iter().filter(|pin| fits(pin, target)).map(|pin| pin.wheel.name.as_str()).collect();
                 let clients: Vec<_> = names.iter().filter(|name| name.starts_with("awslambdaric-")).collect();
                 assert_eq!(clients.len(), 1, "{target}: {names:?}");
                 let wheel: WheelName = clients[0].parse().unwrap();

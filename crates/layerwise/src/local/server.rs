@@ -78,7 +78,7 @@ struct Inner {
     settings: Settings,
     functions: Mutex<BTreeMap<String, Slot>>,
     logs: Mutex<Logs>,
-    /// Counts log lines, for who waits for more.
+    /// What happens, for whoever shows it.
     events: broadcast::Sender<Arc<Event>>,
     began: Instant,
     numbers: AtomicU64,
@@ -168,11 +168,6 @@ impl Server {
         &self.0.settings
     }
 
-    /// How many environments there are.
-    pub fn environments(&self) -> usize {
-        *self.0.alive.borrow()
-    }
-
     fn tell(&self, event: Event) {
         // Nobody may be listening.
         drop(self.0.events.send(Arc::new(event)));
@@ -212,7 +207,7 @@ impl Server {
                 let mut functions = locked(&self.0.functions);
                 let slot = functions.get_mut(name).ok_or_else(|| InvokeError::NoFunction(name.to_owned()))?;
                 match slot.idle.pop() {
-                    Some(idle) => Some(idle),
+                    Some(idle) => idle,
                     None if slot.environments >= self.0.settings.concurrency => {
                         return Err(InvokeError::Throttled(self.0.settings.concurrency));
                     }
@@ -222,7 +217,6 @@ impl Server {
                     }
                 }
             };
-            let Some(idle) = idle else { continue };
             match idle.try_send(job) {
                 Ok(()) => return answer.await.map_err(|_| InvokeError::Stopped),
                 // It has just ended.
@@ -280,7 +274,6 @@ impl Server {
             extensions: BTreeMap::new(),
             memory: Memory::default(),
             tail: VecDeque::new(),
-            oversized: false,
         };
         tokio::spawn(async move {
             task.run(job).await;
@@ -351,8 +344,6 @@ struct Environment {
     memory: Memory,
     /// The last bytes of the log of the job under way.
     tail: VecDeque<u8>,
-    /// The answer was too large.
-    oversized: bool,
 }
 
 /// The end of an invocation; see [`Action::Finish`].
@@ -362,12 +353,6 @@ struct Finish {
     duration: Duration,
     init: Option<Duration>,
     status: Option<(&'static str, String)>,
-}
-
-/// Something happened.
-enum Happened {
-    Input(Input),
-    Nothing,
 }
 
 impl Environment {
@@ -384,19 +369,16 @@ impl Environment {
                 self.kill();
             }
             let is_ready = state == State::Ready;
-            if is_ready && !idle && !self.to_pool() {
-                idle = true;
+            let input = if is_ready && !idle && !self.to_pool() {
                 // The function has changed meanwhile.
-                let (next, actions) = environment::step(state, Input::Shutdown, self.server.now(), &self.limits);
-                state = next;
-                self.act(actions, &state).await;
-                continue;
-            }
+                Some(Input::Shutdown)
+            } else {
+                let alarm = environment::alarm(&state, &self.limits);
+                let busy = matches!(state, State::Busy { .. } | State::Init { .. });
+                self.next(alarm, busy, is_ready, &mut stopped).await
+            };
             idle = is_ready;
-            let alarm = environment::alarm(&state, &self.limits);
-            let busy = matches!(state, State::Busy { .. } | State::Init { .. });
-            let happened = self.next(alarm, busy, is_ready, &mut stopped).await;
-            let Happened::Input(input) = happened else { continue };
+            let Some(input) = input else { continue };
             let (next, actions) = environment::step(state, input, self.server.now(), &self.limits);
             state = next;
             self.act(actions, &state).await;
@@ -430,7 +412,7 @@ impl Environment {
         busy: bool,
         idle: bool,
         stopped: &mut watch::Receiver<bool>,
-    ) -> Happened {
+    ) -> Option<Input> {
         let began = self.server.0.began;
         let watch_at = busy.then(|| Instant::now() + WATCH);
         let kill_at = self.process.as_ref().and_then(|process| process.kill_at);
@@ -470,16 +452,16 @@ impl Environment {
         match read {
             Read::Out(count) => self.written(out.get(..count).unwrap_or_default(), false),
             Read::Err(count) => self.written(err.get(..count).unwrap_or_default(), true),
-            Read::Message(Some(message)) => return self.hear(message).map_or(Happened::Nothing, Happened::Input),
+            Read::Message(Some(message)) => return self.hear(message),
             Read::Message(None) | Read::Job(None) => {}
             Read::Job(Some(job)) => {
                 let request = job.request.clone();
                 self.job = Some(job);
                 self.tail.clear();
-                return Happened::Input(Input::Work(request));
+                return Some(Input::Work(request));
             }
-            Read::Exited(ended) => return self.exited(ended),
-            Read::Stopped => return Happened::Input(Input::Shutdown),
+            Read::Exited(ended) => return Some(Input::Exited(self.exited(ended))),
+            Read::Stopped => return Some(Input::Shutdown),
             Read::Woken => {
                 if kill_at.is_some_and(|at| Instant::now() >= at) {
                     self.kill();
@@ -488,17 +470,18 @@ impl Environment {
                     self.watch_memory();
                 }
                 if idle && !self.is_current() {
-                    return Happened::Input(Input::Shutdown);
+                    return Some(Input::Shutdown);
                 }
-                return Happened::Input(Input::Tick);
+                return Some(Input::Tick);
             }
         }
-        Happened::Nothing
+        None
     }
 
-    fn exited(&mut self, ended: std::io::Result<std::process::ExitStatus>) -> Happened {
+    /// The processes are gone: how the runtime ended.
+    fn exited(&mut self, ended: std::io::Result<std::process::ExitStatus>) -> Exit {
         self.drain();
-        let Some(mut process) = self.process.take() else { return Happened::Input(Input::Exited(Exit::Code(1))) };
+        let Some(mut process) = self.process.take() else { return Exit::Code(1) };
         let mut last = Vec::new();
         process.out.finish(|line| last.push(line));
         process.err.finish(|line| last.push(line));
@@ -506,7 +489,7 @@ impl Environment {
             self.log(line);
         }
         (self.runtime, self.extensions) = (None, BTreeMap::new());
-        let exit = match (process.killed, ended) {
+        match (process.killed, ended) {
             (Some(exit), _) => exit,
             (None, Ok(ended)) => {
                 // The walls themselves could not be built.
@@ -516,8 +499,7 @@ impl Environment {
                 process.launched.exit(ended)
             }
             (None, Err(_)) => Exit::Code(1),
-        };
-        Happened::Input(Input::Exited(exit))
+        }
     }
 
     /// What the function's side said, as an input, if it is one.
@@ -543,7 +525,6 @@ impl Environment {
                     ),
                     sent: None,
                 };
-                self.oversized |= right;
                 right.then(|| Input::Answered(Outcome::Failed(failed.json())))
             }
             Message::InitFailed(failed) => Some(Input::InitFailed(failed)),
@@ -770,8 +751,8 @@ impl Environment {
             status: status.as_ref().map(|(word, kind)| (*word, kind.as_str())),
         };
         self.say(|words, _| words.report(&numbers));
-        if let Some((kind, _)) = error.as_ref().filter(|_| starting) {
-            for line in (self.server.0.settings.explain)(Arc::clone(&self.function), kind.clone()).await {
+        if error.is_some() && starting {
+            for line in (self.server.0.settings.explain)(self.function.name.clone()).await {
                 self.log(format!("{line}\n"));
             }
         }

@@ -1,6 +1,7 @@
 //! The nouns every stage shares. Pure: no I/O, and nothing of ours is imported here.
 
 pub mod compile;
+pub mod date;
 pub mod digest;
 pub mod extra;
 pub mod limits;

@@ -9,7 +9,7 @@ use super::page::{File, MetadataOffer};
 use crate::error::{Explain, Kind};
 use crate::io::http::Request;
 use crate::io::wheels::sha256_of_file;
-use crate::io::{Bucket, CacheError, HttpError, Io, Wanted, WantedSdist, WheelsError};
+use crate::io::{Bucket, CacheError, HttpError, Io, Wanted, WantedFile, WheelsError};
 use crate::model::{Sha256, WheelName};
 use crate::sdist::{self, SdistError};
 use crate::wheel::directory::{self, Found};
@@ -191,8 +191,8 @@ pub async fn of_source(io: &Arc<Io>, source: Source<'_>, prepare: &Prepare) -> R
             Err(error) => return Err(error.into()),
         }
     }
-    let wanted = WantedSdist { file: &file.filename, url: &file.url, sha256: file.sha256, size: file.size };
-    let (path, sha256) = io.sdist(wanted).await?;
+    let wanted = WantedFile { file: &file.filename, url: &file.url, sha256: file.sha256, size: file.size };
+    let (path, sha256) = io.file(Bucket::Sdists, wanted).await?;
     if let Some(bytes) = io.cache.read(Bucket::Metadata, &sha256.to_string())? {
         return Ok(Metadata { text: String::from_utf8_lossy(&bytes).into(), sha256 });
     }

@@ -19,6 +19,7 @@ use crate::model::{CompilePolicy, Lock, Note, PackageName, Sha256, Target, Wheel
 pub mod member;
 pub mod metadata;
 pub mod page;
+pub mod pinned;
 pub mod pylock;
 pub mod server;
 pub mod upstream;

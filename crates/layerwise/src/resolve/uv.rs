@@ -11,13 +11,14 @@ use fs_err as fs;
 use pep440_rs::Version;
 use serde::Deserialize;
 
-use super::upstream::{Upstream, UpstreamError};
+use super::pinned::{PinnedError, PinnedWheel};
+use super::upstream::UpstreamError;
 use crate::error::{Explain, Kind};
 use crate::event::{Event, Stage};
 use crate::input::{IndexOptions, Requirement};
-use crate::io::{Bucket, CacheError, Io, Wanted, WheelsError, make_executable};
+use crate::io::{Bucket, CacheError, Io, WheelsError, make_executable};
 use crate::model::target::Glibc;
-use crate::model::{Sha256, Target, WheelName};
+use crate::model::{Sha256, Target};
 use crate::wheel;
 
 /// uv could not be had or could not be run.
@@ -93,17 +94,21 @@ impl Explain for UvError {
     }
 }
 
+impl From<PinnedError> for UvError {
+    fn from(error: PinnedError) -> Self {
+        match error {
+            PinnedError::NotOnIndex(wheel) => Self::NotOnIndex { wheel },
+            PinnedError::Index(error) => Self::Index(error),
+            PinnedError::Wheel(error) => Self::Wheel(error),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Pinned {
     minimum: Version,
     version: String,
     wheels: BTreeMap<String, PinnedWheel>,
-}
-
-#[derive(Deserialize)]
-struct PinnedWheel {
-    name: String,
-    sha256: Sha256,
 }
 
 /// Part of the program: a test reads it, so it cannot fail to parse in a release.
@@ -184,18 +189,7 @@ impl Uv {
         pinned: &PinnedWheel,
         key: &str,
     ) -> Result<(), UvError> {
-        let name: WheelName = pinned.name.parse().expect("uv.toml is tested");
-        let cached = match io.cached_wheel(&name, pinned.sha256).map_err(UvError::Wheel)? {
-            Some(cached) => cached,
-            None => {
-                let upstream = Upstream::new(Arc::clone(io), indexes.clone());
-                let files = upstream.files(&name.name).await.map_err(UvError::Index)?.unwrap_or_default();
-                let file = files.iter().find(|file| file.filename == name.text);
-                let file = file.ok_or_else(|| UvError::NotOnIndex { wheel: name.text.clone() })?;
-                let wanted = Wanted { name: &name, url: &file.url, sha256: Some(pinned.sha256), size: file.size };
-                io.wheel(wanted).await.map_err(UvError::Wheel)?
-            }
-        };
+        let cached = pinned.get(indexes, io).await?;
         let path = io.cache.path(Bucket::Tools, key);
         let unpack = |source: Box<dyn std::error::Error + Send + Sync>| UvError::Unpack { path: path.clone(), source };
         let wanted = format!("/scripts/uv{}", std::env::consts::EXE_SUFFIX);
@@ -474,6 +468,7 @@ fn platform(target: Target) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::WheelName;
 
     #[test]
     fn the_pins_parse_and_name_one_version() {

@@ -13,7 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("input", &["error", "model"]),
     ("sdist", &["error", "model", "wheel"]),
     ("resolve", &["error", "event", "input", "io", "model", "sdist", "wheel"]),
-    ("compile", &["audit", "error", "event", "input", "io", "model", "resolve", "sdist", "wheel"]),
+    ("namespaces", &[]),
+    ("compile", &["audit", "error", "event", "input", "io", "model", "namespaces", "resolve", "sdist", "wheel"]),
     ("audit", &["error", "model"]),
     ("wheel", &["audit", "error", "model"]),
     ("artifact", &["audit", "error", "model", "wheel"]),
@@ -24,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("assemble", &["error", "model", "wheel"]),
     ("pack", &["error", "model", "wheel"]),
     ("prove", &["error", "model"]),
-    ("local", &["compile", "error", "event", "input", "io", "model", "prove", "resolve", "wheel"]),
+    ("local", &["error", "event", "input", "io", "model", "namespaces", "prove", "resolve", "wheel"]),
 ];
 
 struct Paths(Vec<String>);

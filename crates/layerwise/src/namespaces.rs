@@ -1,0 +1,151 @@
+//! Namespaces that layerwise makes for the walls around builds (`compile`) and functions (`local`): two processes of its
+//! own, of which the first makes the namespaces and the second builds a root, and gives up its privileges.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{getgid, getuid, pivot_root};
+
+const CLOSED: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+const NONE: Option<&str> = None;
+
+/// Makes namespaces of users, mounts, processes, IPC and host names, and `more`, in which this process is root. Its next
+/// child is the first process in them. It ends when its parent does.
+pub(crate) fn enter(more: CloneFlags) -> io::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    let (uid, gid) = (getuid(), getgid());
+    unshare(
+        CloneFlags::CLONE_NEWUSER
+            | CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS
+            | more,
+    )?;
+    map_user(0, uid.as_raw(), gid.as_raw())?;
+    // The credentials have changed, which cleared it.
+    Ok(set_pdeathsig(Signal::SIGKILL)?)
+}
+
+/// Begins a new root at `root`, an empty directory, with the programs and libraries of the system. Returns what of them
+/// is there.
+pub(crate) fn begin_root(root: &Path) -> io::Result<Vec<PathBuf>> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)?;
+    mount(Some("tmpfs"), root, Some("tmpfs"), CLOSED, Some("mode=755"))?;
+    let shown = system_directories();
+    for path in &shown {
+        show(path, &within(root, path), true)?;
+    }
+    Ok(shown)
+}
+
+/// Where `path` of the new root is until it becomes the root.
+pub(crate) fn within(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Puts `/dev` into a new root: what every program may expect, without `/dev/shm`.
+pub(crate) fn devices(root: &Path) -> io::Result<()> {
+    let dev = within(root, Path::new("/dev"));
+    fs::create_dir_all(&dev)?;
+    for device in ["null", "zero", "full", "random", "urandom"] {
+        show(&Path::new("/dev").join(device), &dev.join(device), false)?;
+    }
+    for (link, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+        fs::os::unix::fs::symlink(target, dev.join(link))?;
+    }
+    Ok(())
+}
+
+/// Makes `root` the root, read-only, with `/proc` of the new namespace; the old one is gone.
+pub(crate) fn finish_root(root: &Path) -> io::Result<()> {
+    let proc = within(root, Path::new("/proc"));
+    fs::create_dir_all(&proc)?;
+    mount(Some("proc"), &proc, Some("proc"), CLOSED | MsFlags::MS_NOEXEC, NONE)?;
+    let old = root.join(".old");
+    fs::create_dir_all(&old)?;
+    pivot_root(root, &old)?;
+    nix::unistd::chdir("/")?;
+    umount2("/.old", MntFlags::MNT_DETACH)?;
+    fs::remove_dir("/.old")?;
+    Ok(mount(NONE, "/", NONE, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | CLOSED, Some("mode=755"))?)
+}
+
+/// Becomes the user `user`, who can do nothing to the namespaces, with these limits and no core dumps.
+pub(crate) fn become_user(user: u32, limits: &[(Resource, u64)]) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWUSER)?;
+    map_user(user, 0, 0)?;
+    for (resource, most) in limits.iter().chain(&[(Resource::RLIMIT_CORE, 0)]) {
+        setrlimit(*resource, *most, *most)?;
+    }
+    Ok(set_pdeathsig(Signal::SIGKILL)?)
+}
+
+/// One user and one group, inside and outside.
+fn map_user(inside: u32, uid: u32, gid: u32) -> io::Result<()> {
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{inside} {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{inside} {gid} 1"))
+}
+
+/// Where programs and libraries of the system are. Links (`/bin` → `usr/bin`) are shown as what they point to.
+fn system_directories() -> Vec<PathBuf> {
+    let names = [
+        "/usr",
+        "/bin",
+        "/sbin",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/libx32",
+        "/nix",
+        "/gnu",
+        "/etc/alternatives",
+        "/etc/ld.so.cache",
+        "/etc/ld.so.conf",
+        "/etc/ld.so.conf.d",
+    ];
+    names.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
+}
+
+/// Makes the place for a file or directory, and binds it there.
+pub(crate) fn show(what: &Path, at: &Path, read_only: bool) -> io::Result<()> {
+    if what.is_dir() {
+        fs::create_dir_all(at)?;
+    } else {
+        fs::create_dir_all(at.parent().unwrap_or(at))?;
+        drop(fs::File::create(at)?);
+    }
+    bind(what, at, read_only)
+}
+
+/// Shows a file or directory at a place that is there.
+pub(crate) fn bind(what: &Path, at: &Path, read_only: bool) -> io::Result<()> {
+    mount(Some(what), at, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)?;
+    if read_only {
+        // What the mount forbids already must be said again: who is not the system's root cannot lift it.
+        let kept = statvfs(at)?.flags();
+        let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
+        for (has, flag) in [
+            (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+            (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+            (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+            (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+            (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+        ] {
+            if kept.contains(has) {
+                flags |= flag;
+            }
+        }
+        mount(NONE, at, NONE, flags, NONE)?;
+    }
+    Ok(())
+}
