@@ -105,12 +105,14 @@ fn a_build_sees_neither_network_nor_home_nor_secrets_and_writes_nowhere() {
          report['cwd'] = os.getcwd()\n\
          report['processes'] = len([p for p in os.listdir('/proc') if p.isdigit()])\n\
          report['headers'] = os.listdir('/usr/include')\n\
+         import multiprocessing\n\
+         report['locks'] = tries(multiprocessing.Lock)\n\
          report['null'] = os.path.exists('/dev/null') and not os.path.isfile('/dev/null')",
     );
     let Some(seen) = seen else { return };
     let expected = serde_json::json!({
         "network": 0, "secrets": [], "home": "/build/home", "homes": false, "writes": [], "user": 1000,
-        "cwd": "/build/src", "processes": 1, "headers": [], "null": true,
+        "cwd": "/build/src", "processes": 1, "headers": [], "locks": true, "null": true,
     });
     assert_eq!(seen, expected);
 }

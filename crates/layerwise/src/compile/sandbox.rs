@@ -124,7 +124,11 @@ mod linux {
             }
         }
         devices(root)?;
-        fs::create_dir_all(within(Path::new("/dev/shm")))?;
+        // Locks between processes (`multiprocessing`, with which some `setup.py` compile) are files there.
+        let shm = within(Path::new("/dev/shm"));
+        fs::create_dir_all(&shm)?;
+        let own = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("tmpfs"), &shm, Some("tmpfs"), own, Some("mode=1777,size=256m"))?;
         let etc = within(Path::new("/etc"));
         fs::create_dir_all(&etc)?;
         fs::write(etc.join("passwd"), "build:x:1000:1000::/build/home:/bin/sh\n")?;
