@@ -109,7 +109,11 @@ const RIGHT: &[Toy] = &[
         c: "static int one; int *const many[] = {&one, &one, &one};",
         ..toy("relocations")
     },
+    Toy { before: "import six\nassert six.__version__ == '1.16.0'", ..toy("besides") },
 ];
+
+/// What a build needs and does not say, for one of them.
+const SETTINGS: &str = "[compile.besides]\nbuild-requires = ['six==1.16.0']\n";
 
 /// Those that cannot come out right, and what is said of them.
 #[rustfmt::skip]
@@ -208,6 +212,8 @@ fn what_goes_wrong_silently_comes_out_right_or_is_refused() {
 fn right(cli: &Cli) -> Vec<(String, String)> {
     let mut line = "build --runtime python3.11 --arch x86_64 --arch arm64 --name toys --json".to_owned();
     line += " -o {architecture}.zip";
+    fs_err::create_dir_all(cli.project()).unwrap();
+    fs_err::write(cli.project().join("layerwise.toml"), SETTINGS).unwrap();
     for toy in RIGHT {
         toy.write(cli.project());
         line += &format!(" -p ./toys/{0} --compile {0}", toy.name);

@@ -78,7 +78,9 @@ mod linux {
     use nix::sys::resource::Resource;
 
     use super::{INNER, ROOT, Spec};
-    use crate::namespaces::{become_user, begin_root, bind, devices, enter, finish_root, show, within};
+    use crate::namespaces::{
+        become_user, begin_root, bind, devices, enter, finish_root, limit_processes, show, within,
+    };
 
     /// The user a build is, everywhere.
     const USER: u32 = 1000;
@@ -138,6 +140,7 @@ mod linux {
             show(what, &within(at), true)?;
         }
         finish_root(root)?;
+        limit_processes(MOST_PROCESSES)?;
         nix::unistd::sethostname("build")?;
         become_user(USER, &[(Resource::RLIMIT_NPROC, MOST_PROCESSES)])
     }
