@@ -50,7 +50,10 @@ const PACKAGES: &[Package] = &[
     package("bitarray", "C, setuptools", "import bitarray; assert bitarray.bitarray('1011').count() == 3"),
     package("xxhash", "C, setuptools", "import xxhash; assert xxhash.xxh64(b'').hexdigest() == 'ef46db3751d8e999'"),
     package("lz4", "C, setuptools", "import lz4.frame as f; assert f.decompress(f.compress(b'a' * 999)) == b'a' * 999"),
-    package("zstandard", "C and CFFI, setuptools", "import zstandard as z; assert z.backend == 'cext' and z.decompress(z.compress(b'a' * 999)) == b'a' * 999"),
+    Package {
+        settings: "[compile.zstandard]\nbuild-requires = [\"setuptools<81\"]\n",
+        ..package("zstandard", "C and CFFI, setuptools", "import zstandard as z; assert z.backend == 'cext' and z.decompress(z.compress(b'a' * 999)) == b'a' * 999")
+    },
     package("ujson", "C++, setuptools", "import ujson; assert ujson.dumps({'a': 1.5}) == '{\"a\":1.5}'"),
     package("greenlet", "C++ with assembler, setuptools", "import greenlet; g = greenlet.greenlet(lambda x: x + 1); assert g.switch(1) == 2"),
     package("kiwisolver", "C++, setuptools and cppy", "import kiwisolver as k; v = k.Variable('v'); s = k.Solver(); s.addConstraint(v == 3); s.updateVariables(); assert v.value() == 3\ntry: s.addConstraint(v == 4); raise SystemExit('no exception')\nexcept k.UnsatisfiableConstraint: pass"),
@@ -80,15 +83,21 @@ const PACKAGES: &[Package] = &[
     package("psycopg2", "C, needs libpq", "import psycopg2"),
     package("pillow", "C, needs libjpeg", "import PIL._imaging"),
     package("cryptography", "Rust with C, maturin, needs OpenSSL", "import cryptography.hazmat.bindings._rust"),
-    package("sentencepiece", "C++, CMake", "import sentencepiece._sentencepiece"),
-    package("snowflake-connector-python", "Cython C++ and Rust, setuptools", "import snowflake.connector"),
+    Package {
+        settings: "[compile.sentencepiece]\nbuild-requires = [\"cmake\"]\n",
+        ..package("sentencepiece", "C++, CMake", "import sentencepiece._sentencepiece")
+    },
+    Package {
+        settings: "[compile.snowflake-connector-python]\nbuild-requires = [\"setuptools-rust\"]\n",
+        ..package("snowflake-connector-python", "Cython C++ and Rust, setuptools", "import snowflake.connector")
+    },
     Package {
         needs: &["typing-extensions"],
         ..package("pydantic-core", "Rust, maturin", "from pydantic_core import SchemaValidator; assert SchemaValidator({'type': 'int'}).validate_python('3') == 3")
     },
     Package {
         needs: &["rapidfuzz"],
-        ..package("levenshtein", "Cython C++, scikit-build-core, CMake", "from Levenshtein import levenshtein_cpp as l; assert l.distance('abc', 'abd') == 1")
+        ..package("levenshtein", "Cython C++, scikit-build-core, CMake", "import Levenshtein.levenshtein_cpp; assert Levenshtein.median(['abc', 'abd', 'abc']) == 'abc'")
     },
     Package {
         needs: &["numpy"],
