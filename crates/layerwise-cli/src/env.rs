@@ -123,7 +123,7 @@ impl Environment {
             });
         }
         if let Some((stage, rest)) = args.split_first()
-            && (stage == launch::OUTER || stage == launch::INNER)
+            && [launch::OUTER, launch::INNER, launch::KEEPER].iter().any(|own| stage == own)
         {
             let run = launch::run(stage.to_str()?, rest, self.program.as_deref()?);
             return Some(run.map_or_else(|error| (125, Some(format!("layerwise: {error}"))), |code| (code, None)));

@@ -21,7 +21,7 @@ use super::real_index::{real, skipped};
 struct Serving {
     child: Child,
     port: u16,
-    _cli: Cli,
+    cli: Cli,
 }
 
 impl Drop for Serving {
@@ -74,6 +74,26 @@ impl Serving {
         let python = layerwise_testkit::python(11).unwrap();
         let mut command = cli.command();
         command.args(["serve", "--port", "0", "--python"]).arg(python).args(more);
+        Some(Self::spawn(command, cli))
+    }
+
+    /// The same, where no namespaces are to be had: in a user namespace that allows no other.
+    fn start_open(test: &str, cli: Cli, more: &[&str]) -> Option<Self> {
+        let Some(python) = layerwise_testkit::python(11) else {
+            skipped(test, "no Python 3.11 here to run functions with");
+            return None;
+        };
+        const REFUSE: &str = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+        let inner = cli.command();
+        let mut command = Command::new("/usr/bin/unshare");
+        command.args(["--user", "--map-root-user", "/bin/sh", "-c", REFUSE, "sh"]).arg(inner.get_program());
+        command.args(["serve", "--port", "0", "--python"]).arg(python).args(more).env_clear();
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(cli.project());
+        Some(Self::spawn(command, cli))
+    }
+
+    fn spawn(mut command: Command, cli: Cli) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let port = loop {
@@ -84,7 +104,7 @@ impl Serving {
         };
         // What it prints must go somewhere.
         thread::spawn(move || lines.for_each(drop));
-        Some(Self { child, port, _cli: cli })
+        Self { child, port, cli }
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -173,6 +193,24 @@ def forks(event, context):
     for _ in range(5):
         if os.fork() == 0: time.sleep(1000)
     time.sleep(1000)
+def detaches(event, context):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.execvp("sleep", ["sleep", event["mark"]])
+        os._exit(0)
+    os.wait()
+    if event.get("stay"): time.sleep(1000)
+def divides(event, context):
+    for _ in range(3):
+        if os.fork() == 0:
+            kept = b"x" * 60_000_000
+            time.sleep(1000)
+    time.sleep(1000)
+def peaks(event, context): len(b"x" * 70_000_000)
+def floods(event, context):
+    while True: print("x" * 999)
 def prints(event, context):
     for _ in range(10000): print("x" * 9999)
 def large(event, context): return "x" * 7_000_000
@@ -198,13 +236,17 @@ def told(event, context): print("INFO one"); print("ERROR two"); return context.
 "#;
 
 /// Function → file.handler of a project with all of them.
-const FUNCTIONS: [(&str, &str); 25] = [
+const FUNCTIONS: [(&str, &str); 29] = [
     ("ok", "index.ok"),
     ("raises", "index.raises"),
     ("exits", "index.exits"),
     ("leaves", "index.leaves"),
     ("crashes", "index.crashes"),
     ("forks", "index.forks"),
+    ("detaches", "index.detaches"),
+    ("divides", "index.divides"),
+    ("peaks", "index.peaks"),
+    ("floods", "index.floods"),
     ("prints", "index.prints"),
     ("large", "index.large"),
     ("a_set", "index.a_set"),
@@ -279,6 +321,8 @@ fn answers_are_lambdas() {
     let timeout = "Sandbox.Timedout: RequestId: ID Error: Task timed out after 2.00 seconds";
     check("sleeps", "{}", timeout);
     check("forks", "{}", timeout);
+    check("floods", "{}", timeout);
+    check("divides", "{}", &exit("with error: signal: killed"));
     check("opens", "{}", "OSError: [Errno 24] Too many open files: '/dev/null'");
     let large =
         "Function.ResponseSizeTooLarge: Response payload size exceeded maximum allowed payload size (6291556 bytes).";
@@ -505,6 +549,65 @@ fn counts_add_up_and_nothing_is_left() {
         assert!(began.elapsed() < Duration::from_secs(5), "{processes:?} are still alive");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Numbers of processes with this in their command line, wherever they hang.
+fn marked(mark: &str) -> Vec<u32> {
+    let output = Command::new("pgrep").args(["-f", &format!("^sleep {mark}")]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().map(|number| number.parse().unwrap()).collect()
+}
+
+#[track_caller]
+fn wait_until(what: &str, seconds: u64, mut so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(seconds), "{what}: not after {seconds} s");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Without namespaces: what a function starts does not stay, memory is bounded, and the log says what differs.
+#[test]
+fn without_namespaces() {
+    const TEST: &str = "without_namespaces";
+    let Some(cli) = project(TEST) else { return };
+    let Some(mut serving) = Serving::start_open(TEST, cli, &["--concurrency", "4"]) else { return };
+    assert_eq!(serving.invoke("ok", "{\"a\":1}").outcome(), "{\"a\":1}");
+    let log = serving.log("ok");
+    assert!(log.contains("layerwise: namespaces are not to be had here: paths and files are this machine's"), "{log}");
+    assert!(!log.contains("INIT_REPORT"), "it has not failed to start\n{log}");
+
+    // A child that has left its parent, its session and SIGTERM behind it ends with the environment all the same.
+    let mark = |number: u32| format!("{}.{number}", 700_000 + std::process::id());
+    let payload = |number: u32, stay: bool| json!({ "mark": mark(number), "stay": stay }).to_string();
+    let answer = serving.invoke("detaches", &payload(1, true)).outcome();
+    assert!(answer.ends_with("Task timed out after 2.00 seconds"), "{answer}");
+    wait_until("the orphan of a timeout is gone", 5, || marked(&mark(1)).is_empty());
+    assert!(serving.invoke("forks", "{}").outcome().ends_with("Task timed out after 2.00 seconds"));
+    wait_until("its children are gone", 5, || {
+        serving.processes().iter().filter(|(_, command)| command.contains("bootstrap.py")).count() == 1
+    });
+
+    // The whole tree counts.
+    let killed = "Error: Runtime exited with error: signal: killed";
+    for function in ["grows", "divides"] {
+        let answer = serving.invoke(function, "{}").outcome();
+        assert!(answer.starts_with("Runtime.ExitError") && answer.ends_with(killed), "{function}: {answer}");
+    }
+    serving.invoke("peaks", "{}");
+    let log = serving.log("peaks");
+    let most: u64 = log.rsplit_once("Max Memory Used: ").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    assert!((67..128).contains(&most), "a peak that has passed counts\n{log}");
+
+    // The server is killed: the runtime, and what it has left behind, end with it.
+    assert_eq!(serving.invoke("detaches", &payload(2, false)).outcome(), "null");
+    assert_eq!(marked(&mark(2)).len(), 1, "it lives as long as its environment");
+    let processes = serving.processes();
+    assert!(processes.iter().any(|(_, command)| command.contains("bootstrap.py")), "{processes:?}");
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    let alive = |(number, _): &(u32, String)| std::path::Path::new(&format!("/proc/{number}/exe")).exists();
+    wait_until("nothing is left", 5, || !processes.iter().any(alive) && marked(&mark(2)).is_empty());
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub mod launch;
 mod logs;
 mod logs_api;
 mod pattern;
+#[cfg(target_os = "linux")]
+mod processes;
 mod runtime;
 mod runtime_api;
 mod server;
@@ -112,13 +114,13 @@ pub(crate) fn arn(name: &str) -> String {
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+struct Limits {
     /// The start of an environment.
-    pub init: Duration,
+    init: Duration,
     /// An invocation.
-    pub timeout: Duration,
-    /// From SIGTERM to SIGKILL.
-    pub grace: Duration,
+    timeout: Duration,
+    /// Which kind has registered; it decides how long the end may take.
+    extensions: environment::Extensions,
 }
 
 /// What a server is told.

@@ -4,19 +4,19 @@
 //! and its actions become processes, answers and log lines.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::environment::{self, Action, Exit, Input, State};
-use super::launch::{self, Launched};
+use super::environment::{self, Action, Exit, Extensions, Input, State};
+use super::launch::{self, Launched, Told, Walls};
 use super::logs::{Logs, Numbers, Splitter, Words, milliseconds};
 use super::runtime_api::{self, Delivery, Message};
 use super::{ErrorBody, Event, Function, Limits, Outcome, Settings};
@@ -65,8 +65,8 @@ pub enum InvokeError {
 const TAIL: usize = 4096;
 /// How often the memory of a busy environment is looked at.
 const WATCH: Duration = Duration::from_millis(100);
-/// How long an environment may take to end when the server does.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long environments may take to end when the server does: their grace, and what killing takes.
+const STOP: Duration = Duration::from_secs(6);
 /// The start's limit.
 const INIT: Duration = Duration::from_secs(10);
 
@@ -85,6 +85,8 @@ struct Inner {
     stopped: watch::Sender<bool>,
     /// Environments that are not gone yet.
     alive: watch::Sender<usize>,
+    /// Namespaces were refused: it need not be tried again.
+    open: AtomicBool,
 }
 
 /// A function and its environments.
@@ -120,6 +122,7 @@ impl Server {
             numbers: AtomicU64::new(0),
             stopped: watch::Sender::new(false),
             alive: watch::Sender::new(0),
+            open: AtomicBool::new(false),
         }))
     }
 
@@ -232,13 +235,13 @@ impl Server {
     async fn start(&self, function: Arc<Function>, generation: u64, job: Job) -> std::io::Result<()> {
         let place = async {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-            let address = listener.local_addr()?.to_string();
+            let runtime_api = listener.local_addr()?.to_string();
             let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
             let scratch = self.0.settings.scratch.join(format!("environment-{number}"));
             fs_err::create_dir_all(&scratch)?;
-            Ok::<_, std::io::Error>((listener, address, scratch))
+            Ok::<_, std::io::Error>((listener, runtime_api, address_of(number), scratch))
         };
-        let (listener, address, scratch) = match place.await {
+        let (listener, runtime_api, address, scratch) = match place.await {
             Ok(place) => place,
             Err(error) => {
                 self.release(&function.name);
@@ -252,16 +255,17 @@ impl Server {
         let stream: Arc<str> = format!("{day}/[$LATEST]{id}").into();
         self.0.alive.send_modify(|alive| *alive += 1);
         let (jobs_to, jobs) = mpsc::channel(1);
-        let limits = Limits { init: INIT, timeout: function.timeout, grace: GRACE };
+        let limits = Limits { init: INIT, timeout: function.timeout, extensions: Extensions::None };
         let group: Arc<str> = function.log_group().into();
         let task = Environment {
             server: self.clone(),
-            expected: launch::extensions(&function).len(),
+            expected: launch::extensions(&function),
             function,
             generation,
             limits,
             group,
             stream,
+            runtime_api,
             address,
             scratch,
             messages,
@@ -269,7 +273,6 @@ impl Server {
             jobs_to,
             job: None,
             process: None,
-            isolate: true,
             runtime: None,
             extensions: BTreeMap::new(),
             memory: Memory::default(),
@@ -294,7 +297,7 @@ impl Server {
         self.0.stopped.send_replace(true);
         let mut alive = self.0.alive.subscribe();
         // Each is killed after its grace.
-        drop(tokio::time::timeout(GRACE * 3, alive.wait_for(|alive| *alive == 0)).await);
+        drop(tokio::time::timeout(STOP, alive.wait_for(|alive| *alive == 0)).await);
     }
 }
 
@@ -303,20 +306,55 @@ struct Extension {
     name: String,
     events: Vec<String>,
     waiting: Option<oneshot::Sender<serde_json::Value>>,
+    /// What it is to be told when it asks next.
+    shutdown: Option<serde_json::Value>,
+}
+
+impl Extension {
+    fn wants(&self, event: &str) -> bool {
+        self.events.iter().any(|one| one == event)
+    }
+
+    /// Tells it of its end, if it wants to know and waits for it.
+    fn told(&mut self) {
+        if self.wants("SHUTDOWN")
+            && let (Some(_), Some(_)) = (&self.waiting, &self.shutdown)
+            && let (Some(waiting), Some(event)) = (self.waiting.take(), self.shutdown.take())
+        {
+            drop(waiting.send(event));
+        }
+    }
 }
 
 /// The processes of an environment.
 struct Process {
     launched: Launched,
-    stdin: Option<ChildStdin>,
+    /// The first one's number.
+    number: Option<u32>,
     stdout: ChildStdout,
     stderr: ChildStderr,
     out: Splitter,
     err: Splitter,
-    /// When all is to be killed that was asked to end.
-    kill_at: Option<Instant>,
+    extensions: Splitter,
+    /// The runtime's end has been heard of.
+    told: bool,
     /// It was killed for this.
     killed: Option<Exit>,
+}
+
+/// Where something was written.
+#[derive(Clone, Copy)]
+enum From {
+    Out,
+    Err,
+    Extensions,
+}
+
+/// A loopback address of an environment's own, for what listens in it.
+fn address_of(number: u64) -> String {
+    // Not the first nor the last of a network: some programs take those for special.
+    let (high, middle, low) = (64 + (number / 60_000) % 64, (number / 240) % 250, 10 + number % 240);
+    format!("127.{high}.{middle}.{low}")
 }
 
 /// One environment's task.
@@ -327,6 +365,9 @@ struct Environment {
     limits: Limits,
     group: Arc<str>,
     stream: Arc<str>,
+    /// Address and port of its Runtime API.
+    runtime_api: String,
+    /// The loopback address that is its own.
     address: String,
     scratch: PathBuf,
     messages: mpsc::Receiver<Message>,
@@ -335,12 +376,11 @@ struct Environment {
     /// The job under way.
     job: Option<Job>,
     process: Option<Process>,
-    isolate: bool,
     /// The runtime waits for work.
     runtime: Option<oneshot::Sender<Delivery>>,
     extensions: BTreeMap<String, Extension>,
-    /// Extensions that are to register.
-    expected: usize,
+    /// External extensions, which are to register.
+    expected: Vec<String>,
     memory: Memory,
     /// The last bytes of the log of the job under way.
     tail: VecDeque<u8>,
@@ -361,27 +401,22 @@ impl Environment {
         self.say(|words, function| vec![words.init_start(&function.target.runtime.name)]);
         let (mut state, actions) = environment::start(job.request.clone(), self.server.now());
         self.job = Some(job);
-        self.act(actions, &state).await;
+        self.act(actions, true).await;
         let mut idle = false;
-        while !(state == State::Ended && self.process.is_none()) {
-            if state == State::Ended {
-                // The runtime is gone, what waits for it is not: that is killed with it.
-                self.kill();
-            }
+        while state != State::Ended {
             let is_ready = state == State::Ready;
             let input = if is_ready && !idle && !self.to_pool() {
                 // The function has changed meanwhile.
                 Some(Input::Shutdown)
             } else {
-                let alarm = environment::alarm(&state, &self.limits);
-                let busy = matches!(state, State::Busy { .. } | State::Init { .. });
-                self.next(alarm, busy, is_ready, &mut stopped).await
+                self.next(&state, &mut stopped).await
             };
             idle = is_ready;
             let Some(input) = input else { continue };
+            let starting = matches!(state, State::Init { .. });
             let (next, actions) = environment::step(state, input, self.server.now(), &self.limits);
             state = next;
-            self.act(actions, &state).await;
+            self.act(actions, starting).await;
         }
         self.server.release(&self.function.name);
         drop(fs_err::remove_dir_all(&self.scratch));
@@ -406,52 +441,76 @@ impl Environment {
         functions.get(&self.function.name).is_some_and(|slot| slot.generation == self.generation)
     }
 
-    async fn next(
-        &mut self,
-        alarm: Option<environment::Moment>,
-        busy: bool,
-        idle: bool,
-        stopped: &mut watch::Receiver<bool>,
-    ) -> Option<Input> {
+    async fn next(&mut self, state: &State, stopped: &mut watch::Receiver<bool>) -> Option<Input> {
         let began = self.server.0.began;
-        let watch_at = busy.then(|| Instant::now() + WATCH);
-        let kill_at = self.process.as_ref().and_then(|process| process.kill_at);
-        let wake = [alarm.map(|at| began + at), watch_at, kill_at, idle.then(|| Instant::now() + WATCH * 5)];
-        let wake = wake.into_iter().flatten().min();
+        let alarm = environment::alarm(state, &self.limits).map(|at| began + at);
+        let busy = matches!(state, State::Busy { .. } | State::Init { .. });
+        let idle = *state == State::Ready;
+        let now = Instant::now();
+        // First of all: what writes without end must not hold time up.
+        if alarm.is_some_and(|at| at <= now) {
+            return Some(Input::Tick);
+        }
+        let mut watch_at = busy.then(|| self.memory.due(now));
+        if watch_at.is_some_and(|at| at <= now) {
+            self.watch_memory();
+            watch_at = Some(now + WATCH);
+        }
+        let wake = [alarm, watch_at, idle.then(|| now + WATCH * 5)].into_iter().flatten().min();
         let sleep = async move {
             match wake {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
                 None => std::future::pending().await,
             }
         };
-        let (mut out, mut err) = ([0u8; 16 << 10], [0u8; 16 << 10]);
+        let mut buffers = ([0u8; 16 << 10], [0u8; 16 << 10], [0u8; 16 << 10]);
         enum Read {
             Message(Option<Message>),
             Job(Option<Job>),
-            Out(usize),
-            Err(usize),
+            Written(From, usize),
+            Told(Told),
             Exited(std::io::Result<std::process::ExitStatus>),
             Woken,
             Stopped,
         }
+        let live = busy || idle;
         let read = match &mut self.process {
             Some(process) => {
+                let Launched { child, control, extension_log, .. } = &mut process.launched;
+                let extensions = async {
+                    match extension_log {
+                        Some(log) => log.read(&mut buffers.2).await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     biased;
-                    Ok(count) = process.stdout.read(&mut out), if !process.out.is_closed() => Read::Out(count),
-                    Ok(count) = process.stderr.read(&mut err), if !process.err.is_closed() => Read::Err(count),
+                    _ = stopped.wait_for(|stopped| *stopped), if live => Read::Stopped,
+                    Ok(count) = process.stdout.read(&mut buffers.0), if !process.out.is_closed() => {
+                        Read::Written(From::Out, count)
+                    }
+                    Ok(count) = process.stderr.read(&mut buffers.1), if !process.err.is_closed() => {
+                        Read::Written(From::Err, count)
+                    }
+                    Ok(count) = extensions => Read::Written(From::Extensions, count),
                     message = self.messages.recv() => Read::Message(message),
+                    told = control.told() => Read::Told(told),
                     job = self.jobs.recv(), if idle => Read::Job(job),
-                    ended = process.launched.child.wait() => Read::Exited(ended),
-                    _ = stopped.wait_for(|stopped| *stopped), if kill_at.is_none() => Read::Stopped,
+                    ended = child.wait() => Read::Exited(ended),
                     () = sleep => Read::Woken,
                 }
             }
             None => Read::Exited(Err(std::io::ErrorKind::NotFound.into())),
         };
         match read {
-            Read::Out(count) => self.written(out.get(..count).unwrap_or_default(), false),
-            Read::Err(count) => self.written(err.get(..count).unwrap_or_default(), true),
+            Read::Written(from, count) => {
+                let buffer = match from {
+                    From::Out => &buffers.0,
+                    From::Err => &buffers.1,
+                    From::Extensions => &buffers.2,
+                };
+                self.written(buffer.get(..count).unwrap_or_default(), from);
+            }
             Read::Message(Some(message)) => return self.hear(message),
             Read::Message(None) | Read::Job(None) => {}
             Read::Job(Some(job)) => {
@@ -460,46 +519,50 @@ impl Environment {
                 self.tail.clear();
                 return Some(Input::Work(request));
             }
-            Read::Exited(ended) => return Some(Input::Exited(self.exited(ended))),
-            Read::Stopped => return Some(Input::Shutdown),
-            Read::Woken => {
-                if kill_at.is_some_and(|at| Instant::now() >= at) {
-                    self.kill();
-                }
-                if busy {
-                    self.watch_memory();
-                }
-                if idle && !self.is_current() {
-                    return Some(Input::Shutdown);
-                }
-                return Some(Input::Tick);
+            Read::Told(Told::Runtime(exit)) => {
+                self.drain();
+                self.runtime = None;
+                let process = self.process.as_mut()?;
+                process.told = true;
+                return Some(Input::Exited(process.killed.unwrap_or(exit)));
             }
+            Read::Told(Told::Lost(name, kind, said)) => {
+                self.drain();
+                if live {
+                    self.log(format!("EXTENSION\tName: {name}\tState: Failed\tError Type: {kind}\n"));
+                }
+                return Some(Input::ExtensionLost(kind, said));
+            }
+            Read::Exited(ended) => return self.exited(ended, *state == State::Ready),
+            Read::Stopped => return Some(Input::Shutdown),
+            Read::Woken if idle && !self.is_current() => return Some(Input::Shutdown),
+            Read::Woken => {}
         }
         None
     }
 
-    /// The processes are gone: how the runtime ended.
-    fn exited(&mut self, ended: std::io::Result<std::process::ExitStatus>) -> Exit {
+    /// The processes are gone: how the first one ended.
+    fn exited(&mut self, ended: std::io::Result<std::process::ExitStatus>, was_ready: bool) -> Option<Input> {
         self.drain();
-        let Some(mut process) = self.process.take() else { return Exit::Code(1) };
+        let Some(mut process) = self.process.take() else { return Some(Input::Gone(Exit::Code(1))) };
         let mut last = Vec::new();
-        process.out.finish(|line| last.push(line));
-        process.err.finish(|line| last.push(line));
+        for splitter in [&mut process.out, &mut process.err, &mut process.extensions] {
+            splitter.finish(|line| last.push(line));
+        }
         for line in last {
             self.log(line);
         }
         (self.runtime, self.extensions) = (None, BTreeMap::new());
-        match (process.killed, ended) {
-            (Some(exit), _) => exit,
-            (None, Ok(ended)) => {
-                // The walls themselves could not be built.
-                if ended.code() == Some(125) && self.isolate {
-                    self.isolate = false;
-                }
-                process.launched.exit(ended)
-            }
-            (None, Err(_)) => Exit::Code(1),
+        self.limits.extensions = Extensions::None;
+        let Ok(ended) = ended else { return Some(Input::Gone(Exit::Code(1))) };
+        // The walls themselves could not be built.
+        let refused = process.launched.walls == Walls::Rooted && !process.told && !was_ready;
+        if refused && ended.code() == Some(125) {
+            self.server.0.open.store(true, Ordering::Relaxed);
+            self.launch();
+            return None;
         }
+        Some(Input::Gone(process.killed.unwrap_or_else(|| process.launched.exit(ended, process.number))))
     }
 
     /// What the function's side said, as an input, if it is one.
@@ -530,12 +593,16 @@ impl Environment {
             Message::InitFailed(failed) => Some(Input::InitFailed(failed)),
             Message::Register(name, events, reply) => {
                 let id = self.server.id();
-                self.extensions.insert(id.clone(), Extension { name, events, waiting: None });
+                let kind = if self.expected.contains(&name) { Extensions::External } else { Extensions::Internal };
+                self.limits.extensions = self.limits.extensions.max(kind);
+                self.extensions.insert(id.clone(), Extension { name, events, waiting: None, shutdown: None });
                 drop(reply.send(id));
                 None
             }
             Message::Event(id, reply) => {
-                self.extensions.get_mut(&id)?.waiting = Some(reply);
+                let extension = self.extensions.get_mut(&id)?;
+                extension.waiting = Some(reply);
+                extension.told();
                 self.ready()
             }
             Message::ExtensionFailed(id, kind) => {
@@ -550,18 +617,22 @@ impl Environment {
 
     /// The environment is ready when the runtime and all extensions wait.
     fn ready(&self) -> Option<Input> {
-        let all = self.extensions.len() >= self.expected
+        let registered = |name: &String| self.extensions.values().any(|extension| extension.name == *name);
+        let all = self.expected.iter().all(registered)
             && self.extensions.values().all(|extension| extension.waiting.is_some() || extension.events.is_empty());
         (self.runtime.is_some() && all).then_some(Input::Ready)
     }
 
-    async fn act(&mut self, actions: Vec<Action>, state: &State) {
+    /// `starting`: the environment has not been ready.
+    async fn act(&mut self, actions: Vec<Action>, starting: bool) {
         for action in actions {
             match action {
                 Action::Start => self.launch(),
                 Action::Deliver(work, deadline) => self.deliver(&work, deadline),
                 Action::Kill => self.kill(),
-                Action::Terminate => self.terminate(),
+                Action::Terminate => self.process.iter().for_each(|process| process.launched.terminate()),
+                Action::KillRuntime => self.process.iter().for_each(|process| process.launched.kill_runtime()),
+                Action::TellExtensions(reason, until) => self.tell_extensions(reason, until),
                 Action::LogStart(work) => {
                     let function = self.function.name.clone();
                     self.server.tell(Event::Started { function, request: work.clone() });
@@ -579,7 +650,6 @@ impl Environment {
                 }
                 Action::Finish { work, outcome, duration, init, status } => {
                     self.drain();
-                    let starting = matches!(state, State::Ended | State::Ending { .. }) && init.is_none();
                     self.finish(Finish { work, outcome, duration, init, status }, starting).await;
                 }
             }
@@ -591,25 +661,38 @@ impl Environment {
         let place = launch::Place {
             program: &settings.program,
             scratch: &self.scratch,
-            runtime_api: &self.address,
+            runtime_api: &self.runtime_api,
+            address: &self.address,
             stream: &self.stream,
             surroundings: &settings.surroundings,
-            isolate: self.isolate,
+            isolate: !self.server.0.open.load(Ordering::Relaxed),
         };
         let launched = launch::launch(&self.function, &place);
         match launched {
             Ok(mut launched) => {
                 let child = &mut launched.child;
-                let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+                let (number, stdout, stderr) = (child.id(), child.stdout.take(), child.stderr.take());
                 let (Some(stdout), Some(stderr)) = (stdout, stderr) else { return };
-                if !launched.isolated {
-                    self.log(
-                        "layerwise: namespaces are not to be had here: paths and files are the host's\n".to_owned(),
-                    );
+                let walls = launched.walls;
+                if walls != Walls::Rooted {
+                    self.log(format!("layerwise: namespaces are not to be had here: {}\n", launch::DIFFERENCES));
                 }
-                self.memory = Memory::of(launched.child.id());
-                let (out, err) = (Splitter::default(), Splitter::default());
-                self.process = Some(Process { launched, stdin, stdout, stderr, out, err, kill_at: None, killed: None });
+                if walls == Walls::None {
+                    let lacks = "extensions are not started, memory is not watched, and what a function starts may stay";
+                    self.log(format!("layerwise: {lacks}\n"));
+                }
+                self.memory = Memory { root: number, own: walls.own(), ..Memory::default() };
+                self.process = Some(Process {
+                    launched,
+                    number,
+                    stdout,
+                    stderr,
+                    out: Splitter::default(),
+                    err: Splitter::default(),
+                    extensions: Splitter::default(),
+                    told: false,
+                    killed: None,
+                });
             }
             // Noticed as the end of a process that never was.
             Err(error) => self.log(format!("layerwise: failed to start the function: {error}\n")),
@@ -621,7 +704,7 @@ impl Environment {
         let left = deadline.saturating_sub(self.server.now());
         let deadline = self.server.clock() + u64::try_from(left.as_millis()).unwrap_or_default();
         let arn = self.function.arn();
-        for extension in self.extensions.values_mut().filter(|one| one.events.iter().any(|event| event == "INVOKE")) {
+        for extension in self.extensions.values_mut().filter(|one| one.wants("INVOKE")) {
             if let Some(waiting) = extension.waiting.take() {
                 drop(waiting.send(serde_json::json!({
                     "eventType": "INVOKE",
@@ -640,26 +723,21 @@ impl Environment {
 
     fn kill(&mut self) {
         if let Some(process) = &mut self.process {
-            // The first process takes all others with it.
-            drop(process.launched.child.start_kill());
+            process.launched.kill();
         }
     }
 
-    fn terminate(&mut self) {
-        let deadline = self.server.clock() + u64::try_from(self.limits.grace.as_millis()).unwrap_or_default();
-        for extension in self.extensions.values_mut().filter(|one| one.events.iter().any(|event| event == "SHUTDOWN")) {
-            if let Some(waiting) = extension.waiting.take() {
-                let event = serde_json::json!({ "eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": deadline });
-                drop(waiting.send(event));
-            }
-        }
-        let grace = self.limits.grace;
-        if let Some(process) = &mut self.process {
-            drop(process.stdin.take());
-            process.kill_at = Some(Instant::now() + grace);
-            if !process.launched.isolated {
-                drop(process.launched.child.start_kill());
-            }
+    fn tell_extensions(&mut self, reason: environment::Reason, until: environment::Moment) {
+        let left = until.saturating_sub(self.server.now());
+        let deadline = self.server.clock() + u64::try_from(left.as_millis()).unwrap_or_default();
+        let event = serde_json::json!({
+            "eventType": "SHUTDOWN",
+            "shutdownReason": reason.word(),
+            "deadlineMs": deadline,
+        });
+        for extension in self.extensions.values_mut() {
+            extension.shutdown = Some(event.clone());
+            extension.told();
         }
     }
 
@@ -676,20 +754,28 @@ impl Environment {
             if !process.out.is_closed()
                 && let std::task::Poll::Ready(Ok(count)) = pin!(process.stdout.read(&mut buffer)).poll(&mut context)
             {
-                got = Some((count, false));
+                got = Some((count, From::Out));
             } else if !process.err.is_closed()
                 && let std::task::Poll::Ready(Ok(count)) = pin!(process.stderr.read(&mut buffer)).poll(&mut context)
             {
-                got = Some((count, true));
+                got = Some((count, From::Err));
+            } else if let Some(log) = &mut process.launched.extension_log
+                && let std::task::Poll::Ready(Ok(count)) = pin!(log.read(&mut buffer)).poll(&mut context)
+            {
+                got = Some((count, From::Extensions));
             }
-            let Some((count, error)) = got else { return };
-            self.written(buffer.get(..count).unwrap_or_default(), error);
+            let Some((count, from)) = got else { return };
+            self.written(buffer.get(..count).unwrap_or_default(), from);
         }
     }
 
-    fn written(&mut self, bytes: &[u8], error: bool) {
+    fn written(&mut self, bytes: &[u8], from: From) {
         let Some(process) = &mut self.process else { return };
-        let splitter = if error { &mut process.err } else { &mut process.out };
+        let splitter = match from {
+            From::Out => &mut process.out,
+            From::Err => &mut process.err,
+            From::Extensions => &mut process.extensions,
+        };
         let mut lines = Vec::new();
         if bytes.is_empty() {
             splitter.close(|line| lines.push(line));
@@ -776,63 +862,54 @@ impl Environment {
 #[derive(Debug, Default)]
 struct Memory {
     root: Option<u32>,
+    /// How many processes of layerwise's own are above the environment's.
+    own: u32,
     most: u64,
     last: Option<Instant>,
 }
 
+/// What was seen so short a time ago is still true.
+#[cfg(target_os = "linux")]
+const FRESH: Duration = Duration::from_millis(10);
+
 impl Memory {
-    fn of(root: Option<u32>) -> Self {
-        Self { root, most: 0, last: None }
+    /// When it is to be looked at again.
+    fn due(&self, now: Instant) -> Instant {
+        self.last.map_or(now, |last| last + WATCH)
     }
 
     /// The most that was used, in bytes; looks again unless that was just done.
+    #[cfg(target_os = "linux")]
     fn most(&mut self) -> u64 {
-        if self.last.is_none_or(|last| last.elapsed() >= WATCH) {
+        if self.last.is_none_or(|last| last.elapsed() >= FRESH) {
             self.look();
         }
         self.most
     }
 
-    /// What is used now, in bytes.
+    /// What is used now, in bytes; at least the most that one process alone has ever used.
     #[cfg(target_os = "linux")]
     fn look(&mut self) -> u64 {
+        use super::processes::{below, resident};
         let Some(root) = self.root else { return 0 };
         self.last = Some(Instant::now());
-        let mut total = 0;
-        // The two first processes are layerwise's own.
-        let mut waiting: VecDeque<(u32, u32)> = [(root, 0)].into();
-        while let Some((process, depth)) = waiting.pop_front() {
-            if depth >= 2 {
-                total += resident(process);
-            }
-            if depth < 64 {
-                waiting.extend(children(process).into_iter().map(|child| (child, depth + 1)));
-            }
-        }
-        self.most = self.most.max(total);
-        total
+        let environments = below(root).into_iter().filter(|(_, depth)| *depth >= self.own);
+        let sizes: Vec<(u64, u64)> = environments.map(|(process, _)| resident(process)).collect();
+        let now: u64 = sizes.iter().map(|(now, _)| now).sum();
+        let used = sizes.iter().map(|(_, most)| *most).max().unwrap_or(0).max(now);
+        self.most = self.most.max(used);
+        used
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn most(&mut self) -> u64 {
+        self.look()
     }
 
     #[cfg(not(target_os = "linux"))]
     fn look(&mut self) -> u64 {
-        let _ = self.root;
+        let _ = (self.root, self.own, self.most);
         self.last = Some(Instant::now());
         0
     }
-}
-
-#[cfg(target_os = "linux")]
-fn children(process: u32) -> Vec<u32> {
-    let tasks = fs_err::read_dir(Path::new("/proc").join(process.to_string()).join("task"));
-    let lists = tasks.into_iter().flatten().flatten().map(|task| fs_err::read_to_string(task.path().join("children")));
-    let texts: Vec<String> = lists.flatten().collect();
-    texts.iter().flat_map(|text| text.split_whitespace()).filter_map(|number| number.parse().ok()).collect()
-}
-
-#[cfg(target_os = "linux")]
-fn resident(process: u32) -> u64 {
-    let text = fs_err::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
-    let pages: u64 = text.split(' ').nth(1).and_then(|number| number.parse().ok()).unwrap_or(0);
-    // Pages that are shared with others count once for each: so does Lambda's own number.
-    pages * 4096
 }
