@@ -100,7 +100,7 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
         }
         context.ui.events().finish();
         let mut events = server.events();
-        let request = Request { payload: payload.into(), context: None };
+        let request = Request { payload: payload.into(), ..Request::default() };
         let mut invoked = std::pin::pin!(server.invoke(&args.name, request));
         let log = |event: &Event| {
             if let Event::Log { message, .. } = event {

@@ -21,7 +21,7 @@ use super::real_index::{real, skipped};
 struct Serving {
     child: Child,
     port: u16,
-    cli: Cli,
+    _cli: Cli,
 }
 
 impl Drop for Serving {
@@ -104,7 +104,7 @@ impl Serving {
         };
         // What it prints must go somewhere.
         thread::spawn(move || lines.for_each(drop));
-        Self { child, port, cli }
+        Self { child, port, _cli: cli }
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -464,10 +464,23 @@ fn the_api_is_lambdas() {
         serving.send("POST", "/2015-03-31/functions/raises/invocations", &[("x-amz-invocation-type", "Event")], b"{}");
     assert_eq!(event.status, 202);
     let began = Instant::now();
+    let id = event.header("x-amzn-requestid").expect("the answer has the request's id").to_owned();
     while serving.log("raises").matches("REPORT RequestId").count() < 3 {
         assert!(began.elapsed() < Duration::from_secs(30), "{}", serving.log("raises"));
         thread::sleep(Duration::from_millis(100));
     }
+    let tries = serving.log("raises").matches(&format!("START RequestId: {id} ")).count();
+    assert_eq!(tries, 3, "all tries have the id of the answer\n{}", serving.log("raises"));
+
+    // Not without bound: 32 MiB of events may wait.
+    let megabyte = format!("{{\"for\": 1.9, \"x\": \"{}\"}}", "x".repeat(1_000_000));
+    let send = || {
+        let path = "/2015-03-31/functions/sleeps/invocations";
+        serving.send("POST", path, &[("x-amz-invocation-type", "Event")], megabyte.as_bytes())
+    };
+    let answers: Vec<Answer> = (0..60).map(|_| send()).collect();
+    assert!(answers[..32].iter().all(|answer| answer.status == 202), "{answers:?}");
+    check(answers.last().unwrap(), 429, "TooManyRequestsException", "Rate Exceeded.");
 }
 
 #[test]

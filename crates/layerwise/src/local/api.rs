@@ -95,7 +95,7 @@ async fn answer(request: hyper::Request<Incoming>, server: &Server) -> Response<
             let context = header("x-amz-client-context").and_then(|text| BASE64_STANDARD.decode(text).ok());
             let context = context.and_then(|bytes| String::from_utf8(bytes).ok());
             let wants_log = header("x-amz-log-type") == Some("Tail");
-            invoke(server, &name, kind, Request { payload, context }, wants_log).await
+            invoke(server, &name, kind, Request { payload, context, id: None }, wants_log).await
         }
         (&Method::GET, ["2015-03-31", "functions"]) => {
             let functions: Vec<Value> = server.functions().iter().map(|function| configuration(function)).collect();
@@ -222,11 +222,10 @@ async fn invoke(server: &Server, name: &str, kind: &str, request: Request, wants
             kind: "RequestEntityTooLargeException",
             message: "Request must be smaller than 1048576 bytes for the InvokeFunction operation".to_owned(),
         }),
-        "Event" => {
-            let (server, name) = (server.clone(), name.to_owned());
-            tokio::spawn(async move { asynchronous(&server, &name, request).await });
-            empty(StatusCode::ACCEPTED)
-        }
+        "Event" => match server.enqueue(name, request) {
+            Ok(id) => with(empty(StatusCode::ACCEPTED), "x-amzn-requestid", &id),
+            Err(error) => refuse(&invoke_error(&error)),
+        },
         "RequestResponse" => match server.invoke(name, request).await {
             Ok(answer) => answered(answer, wants_log),
             Err(error) => refuse(&invoke_error(&error)),
@@ -236,24 +235,6 @@ async fn invoke(server: &Server, name: &str, kind: &str, request: Request, wants
             kind: "InvalidParameterValueException",
             message: format!("`{}` is not an invocation type", other.escape_debug()),
         }),
-    }
-}
-
-/// Tries it up to three times, and waits for a free environment.
-async fn asynchronous(server: &Server, name: &str, request: Request) {
-    let mut waits = server.settings().retries.into_iter();
-    loop {
-        match server.invoke(name, request.clone()).await {
-            Ok(answer) => {
-                if matches!(answer.outcome, Outcome::Success(_)) {
-                    return;
-                }
-                let Some(wait) = waits.next() else { return };
-                tokio::time::sleep(wait).await;
-            }
-            Err(InvokeError::Throttled(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
-            Err(_) => return,
-        }
     }
 }
 
@@ -282,7 +263,7 @@ fn invoke_error(error: &InvokeError) -> ApiError {
             let message = format!("Function not found: {}", super::arn(name));
             ApiError { status: 404, kind: "ResourceNotFoundException", message }
         }
-        InvokeError::Throttled(_) => {
+        InvokeError::Throttled(_) | InvokeError::QueueFull => {
             ApiError { status: 429, kind: "TooManyRequestsException", message: "Rate Exceeded.".to_owned() }
         }
         InvokeError::Start(source) => {

@@ -355,11 +355,7 @@ fn end(
 }
 
 /// A start failed. The first time it is tried again, as a part of the invocation.
-fn init_failed(
-    (began, again, work): (Moment, bool, String),
-    failure: &ErrorBody,
-    now: Moment,
-) -> (State, Vec<Action>) {
+fn init_failed((began, again, work): (Moment, bool, String), failure: &ErrorBody, now: Moment) -> (State, Vec<Action>) {
     let took = now.saturating_sub(began);
     let phase = if again { "invoke" } else { "init" };
     let mut actions = vec![Action::LogInit(took, phase, failure.error_type.clone())];

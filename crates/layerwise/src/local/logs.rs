@@ -1,5 +1,4 @@
-//! The log lines of all functions, the newest of them: bounded in bytes, the oldest go first. And the platform's own
-//! lines, in Lambda's words.
+//! The log lines of the functions, the newest of each: bounded in bytes. And the platform's own lines, in Lambda's words.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,8 +8,9 @@ use serde_json::json;
 
 use crate::model::date;
 
-/// The most bytes of lines that are kept, over all functions. With what each costs besides, about twice of it.
-const KEPT: usize = 8 << 20;
+/// The most bytes of lines that are kept, over all functions. Beyond it the function with the most loses its oldest: one
+/// that prints without end does not drive out what others have said.
+const KEPT: usize = 4 << 20;
 /// What a line costs besides its text, in bytes.
 const LINE_COST: usize = 96;
 /// The longest line: what is longer is broken, as CloudWatch Logs breaks it.
@@ -23,67 +23,84 @@ pub(super) struct Line {
     pub id: u64,
     /// Milliseconds since 1970.
     pub at: u64,
-    /// The log group.
-    pub group: Arc<str>,
     /// The log stream: one environment's.
     pub stream: Arc<str>,
     /// The text, with its newline.
-    pub message: Box<str>,
+    pub message: Arc<str>,
 }
 
 /// The streams of a group by name: first and last moment of each.
 pub(super) type Streams = BTreeMap<Arc<str>, (u64, u64)>;
 
+/// The lines of a log group.
+#[derive(Debug, Default)]
+struct Group {
+    lines: VecDeque<Line>,
+    bytes: usize,
+    streams: Streams,
+}
+
+impl Group {
+    fn drop_oldest(&mut self) -> usize {
+        let Some(oldest) = self.lines.pop_front() else { return 0 };
+        // A stream without lines is forgotten, too: there may be as many as there were timeouts.
+        if self.streams.get(&oldest.stream).is_some_and(|(_, last)| *last <= oldest.at)
+            && self.lines.front().is_none_or(|line| line.stream != oldest.stream)
+        {
+            self.streams.remove(&oldest.stream);
+        }
+        let cost = oldest.message.len() + LINE_COST;
+        self.bytes -= cost;
+        // A ring that was large once need not stay so.
+        if self.lines.len() * 4 < self.lines.capacity() {
+            self.lines.shrink_to(self.lines.len() * 2);
+        }
+        cost
+    }
+}
+
 /// All lines that are kept.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
-    lines: VecDeque<Line>,
+    groups: BTreeMap<Arc<str>, Group>,
     bytes: usize,
     next: u64,
-    /// Group → stream → first and last moment.
-    streams: BTreeMap<Arc<str>, Streams>,
 }
 
 impl Logs {
     /// Makes a group known before it has lines.
     pub(super) fn add_group(&mut self, group: Arc<str>) {
-        self.streams.entry(group).or_default();
+        self.groups.entry(group).or_default();
     }
 
-    pub(super) fn push(&mut self, group: &Arc<str>, stream: &Arc<str>, at: u64, message: String) {
-        let streams = self.streams.entry(Arc::clone(group)).or_default();
-        streams.entry(Arc::clone(stream)).or_insert((at, at)).1 = at;
-        self.bytes += message.len() + LINE_COST;
-        let (group, stream) = (Arc::clone(group), Arc::clone(stream));
-        self.lines.push_back(Line { id: self.next, at, group, stream, message: message.into_boxed_str() });
+    pub(super) fn push(&mut self, group: &Arc<str>, stream: &Arc<str>, at: u64, message: Arc<str>) {
+        let cost = message.len() + LINE_COST;
+        let group = self.groups.entry(Arc::clone(group)).or_default();
+        group.streams.entry(Arc::clone(stream)).or_insert((at, at)).1 = at;
+        group.lines.push_back(Line { id: self.next, at, stream: Arc::clone(stream), message });
+        group.bytes += cost;
+        self.bytes += cost;
         self.next += 1;
         while self.bytes > KEPT {
-            let Some(oldest) = self.lines.pop_front() else { break };
-            self.bytes -= oldest.message.len() + LINE_COST;
-            // A stream without lines is forgotten, too: there may be as many as there were timeouts.
-            if let Some(streams) = self.streams.get_mut(&oldest.group)
-                && streams.get(&oldest.stream).is_some_and(|(_, last)| *last <= oldest.at)
-                && self.lines.front().is_none_or(|line| line.stream != oldest.stream)
-            {
-                streams.remove(&oldest.stream);
-            }
+            let Some(largest) = self.groups.values_mut().max_by_key(|group| group.bytes) else { break };
+            self.bytes -= largest.drop_oldest();
         }
     }
 
-    /// The lines from number `from` on.
-    pub(super) fn from(&self, from: u64) -> impl Iterator<Item = &Line> {
-        let skip = self.lines.partition_point(|line| line.id < from);
-        self.lines.range(skip..)
+    /// The lines of a group from number `from` on.
+    pub(super) fn from(&self, group: &str, from: u64) -> impl Iterator<Item = &Line> {
+        let lines = self.groups.get(group).map(|group| &group.lines);
+        lines.into_iter().flat_map(move |lines| lines.range(lines.partition_point(|line| line.id < from)..))
     }
 
     /// The groups.
     pub(super) fn groups(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.streams.keys()
+        self.groups.keys()
     }
 
     /// The streams of a group with their first and last moments; `None`: there is no such group.
     pub(super) fn streams(&self, group: &str) -> Option<&Streams> {
-        self.streams.get(group)
+        self.groups.get(group).map(|group| &group.streams)
     }
 }
 
@@ -258,18 +275,26 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_first() {
-        let (mut logs, group, one, two): (_, Arc<str>, Arc<str>, Arc<str>) =
-            (Logs::default(), "g".into(), "1".into(), "2".into());
-        logs.push(&group, &one, 1, "first\n".to_owned());
+    fn the_oldest_of_whoever_has_most_go_first() {
+        let [quiet, loud, one, two]: [Arc<str>; 4] = ["quiet".into(), "loud".into(), "1".into(), "2".into()];
+        let mut logs = Logs::default();
+        logs.push(&quiet, &one, 1, "first\n".into());
+        logs.push(&loud, &one, 1, "first\n".into());
         for at in 0..100 {
-            logs.push(&group, &two, at, "x".repeat(100_000));
+            logs.push(&loud, &two, at, "x".repeat(100_000).into());
         }
         assert!(logs.bytes <= KEPT);
-        let kept: Vec<u64> = logs.from(0).map(|line| line.id).collect();
-        assert_eq!((kept.len(), kept.last()), (83, Some(&100)));
-        assert_eq!(logs.streams("g").unwrap().keys().map(|stream| &**stream).collect::<Vec<_>>(), ["2"]);
-        assert_eq!(logs.from(100).count(), 1);
+        let kept: Vec<u64> = logs.from("loud", 0).map(|line| line.id).collect();
+        assert_eq!((kept.len(), kept.last()), (41, Some(&101)));
+        assert_eq!(logs.streams("loud").unwrap().keys().map(|stream| &**stream).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(logs.from("loud", 101).count(), 1);
+        assert_eq!(logs.from("quiet", 0).count(), 1, "what others say does not matter");
+        // What is kept is shared among those who talk.
+        for at in 0..100 {
+            logs.push(&quiet, &one, at, "x".repeat(100_000).into());
+        }
+        let counts = ["loud", "quiet"].map(|group| logs.from(group, 0).count());
+        assert!(counts.iter().all(|count| (20..=21).contains(count)), "{counts:?}");
     }
 
     #[test]

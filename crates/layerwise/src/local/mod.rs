@@ -31,6 +31,7 @@ mod logs_api;
 mod pattern;
 #[cfg(target_os = "linux")]
 mod processes;
+mod queue;
 mod runtime;
 mod runtime_api;
 mod server;
@@ -200,8 +201,8 @@ pub enum Event {
         function: String,
         /// Milliseconds since 1970.
         at: u64,
-        /// The line.
-        message: String,
+        /// The line; a very long one is cut here, not in the log.
+        message: Arc<str>,
     },
 }
 

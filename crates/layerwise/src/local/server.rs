@@ -13,11 +13,12 @@ use hyper::body::Bytes;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::process::{ChildStderr, ChildStdout};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use super::environment::{self, Action, Exit, Extensions, Input, State};
 use super::launch::{self, Launched, Told, Walls};
 use super::logs::{Logs, Numbers, Splitter, Words, milliseconds};
+use super::queue::Queue;
 use super::runtime_api::{self, Delivery, Message};
 use super::{ErrorBody, Event, Function, Limits, Outcome, Settings};
 use crate::model::Sha256;
@@ -29,6 +30,8 @@ pub struct Request {
     pub payload: Bytes,
     /// The client context, JSON.
     pub context: Option<String>,
+    /// Its id; a new one where there is none. All tries of an asynchronous invocation have one.
+    pub id: Option<String>,
 }
 
 /// What an invocation came to.
@@ -51,6 +54,9 @@ pub enum InvokeError {
     /// All environments are busy.
     #[error("all {0} environments are busy")]
     Throttled(usize),
+    /// Too much waits to be invoked asynchronously.
+    #[error("too many events wait")]
+    QueueFull,
     /// The environment could not be made.
     #[error("failed to start an environment")]
     Start(#[source] std::io::Error),
@@ -67,6 +73,10 @@ const TAIL: usize = 4096;
 const WATCH: Duration = Duration::from_millis(100);
 /// How long environments may take to end when the server does: their grace, and what killing takes.
 const STOP: Duration = Duration::from_secs(6);
+/// Events that wait for whoever is slow to look at them.
+const EVENTS: usize = 1024;
+/// What of a line those see who watch, in bytes; the log has all of it.
+const SHOWN: usize = 16 << 10;
 /// The start's limit.
 const INIT: Duration = Duration::from_secs(10);
 
@@ -78,6 +88,7 @@ struct Inner {
     settings: Settings,
     functions: Mutex<BTreeMap<String, Slot>>,
     logs: Mutex<Logs>,
+    queue: Mutex<Queue>,
     /// What happens, for whoever shows it.
     events: broadcast::Sender<Arc<Event>>,
     began: Instant,
@@ -96,6 +107,8 @@ struct Slot {
     generation: u64,
     idle: Vec<mpsc::Sender<Job>>,
     environments: usize,
+    /// As many asynchronous invocations as there may be environments; the others wait their turn.
+    turns: Arc<Semaphore>,
 }
 
 /// An invocation on its way to an environment.
@@ -104,6 +117,14 @@ struct Job {
     payload: Bytes,
     context: Option<String>,
     reply: oneshot::Sender<Answer>,
+}
+
+/// A line as those see it who watch.
+fn clipped(line: &Arc<str>) -> Arc<str> {
+    if line.len() <= SHOWN {
+        return Arc::clone(line);
+    }
+    format!("{}…\n", line.get(..line.floor_char_boundary(SHOWN)).unwrap_or_default()).into()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -117,7 +138,8 @@ impl Server {
             settings,
             functions: Mutex::default(),
             logs: Mutex::default(),
-            events: broadcast::Sender::new(4096),
+            queue: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS),
             began: Instant::now(),
             numbers: AtomicU64::new(0),
             stopped: watch::Sender::new(false),
@@ -136,9 +158,12 @@ impl Server {
             let before = functions.remove(&name);
             let generation = before.as_ref().map_or(0, |slot| slot.generation + 1);
             let environments = before.as_ref().map_or(0, |slot| slot.environments);
+            let again = before.is_some();
+            let fresh = || Arc::new(Semaphore::new(self.0.settings.concurrency));
+            let turns = before.map_or_else(fresh, |slot| slot.turns);
             // Dropping what idle environments listen to ends them.
-            functions.insert(name.clone(), Slot { function, generation, idle: Vec::new(), environments });
-            before.is_some()
+            functions.insert(name.clone(), Slot { function, generation, idle: Vec::new(), environments, turns });
+            again
         };
         self.tell(Event::Function { function: name, again });
     }
@@ -201,7 +226,8 @@ impl Server {
     /// There is no such function; too many invocations at once; no environment can be made.
     pub async fn invoke(&self, name: &str, request: Request) -> Result<Answer, InvokeError> {
         let (reply, answer) = oneshot::channel();
-        let mut job = Job { request: self.id(), payload: request.payload, context: request.context, reply };
+        let id = request.id.unwrap_or_else(|| self.id());
+        let mut job = Job { request: id, payload: request.payload, context: request.context, reply };
         if *self.0.stopped.borrow() {
             return Err(InvokeError::Stopped);
         }
@@ -229,6 +255,45 @@ impl Server {
         let (function, generation) = fresh;
         self.start(function, generation, job).await.map_err(InvokeError::Start)?;
         answer.await.map_err(|_| InvokeError::Stopped)
+    }
+
+    /// Has a function invoked asynchronously: up to three times, when it is its turn. Returns the request's id.
+    ///
+    /// # Errors
+    /// There is no such function; too much waits already.
+    pub(super) fn enqueue(&self, name: &str, request: Request) -> Result<String, InvokeError> {
+        let turns = locked(&self.0.functions).get(name).map(|slot| Arc::clone(&slot.turns));
+        let turns = turns.ok_or_else(|| InvokeError::NoFunction(name.to_owned()))?;
+        let size = request.payload.len();
+        if !locked(&self.0.queue).enter(size) {
+            return Err(InvokeError::QueueFull);
+        }
+        let id = request.id.unwrap_or_else(|| self.id());
+        let request = Request { id: Some(id.clone()), ..request };
+        let (server, name) = (self.clone(), name.to_owned());
+        tokio::spawn(async move {
+            server.invoke_in_turn(&name, &request, &turns).await;
+            locked(&server.0.queue).leave(size);
+        });
+        Ok(id)
+    }
+
+    async fn invoke_in_turn(&self, name: &str, request: &Request, turns: &Semaphore) {
+        let mut waits = self.0.settings.retries.into_iter();
+        loop {
+            let Ok(turn) = turns.acquire().await else { return };
+            match self.invoke(name, request.clone()).await {
+                Ok(Answer { outcome: Outcome::Success(_), .. }) => return,
+                Ok(_) => {
+                    drop(turn);
+                    let Some(wait) = waits.next() else { return };
+                    tokio::time::sleep(wait).await;
+                }
+                // Those who wait for their answers have all environments.
+                Err(InvokeError::Throttled(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(_) => return,
+            }
+        }
     }
 
     /// Makes an environment for a first job.
@@ -678,7 +743,8 @@ impl Environment {
                     self.log(format!("layerwise: namespaces are not to be had here: {}\n", launch::DIFFERENCES));
                 }
                 if walls == Walls::None {
-                    let lacks = "extensions are not started, memory is not watched, and what a function starts may stay";
+                    let lacks =
+                        "extensions are not started, memory is not watched, and what a function starts may stay";
                     self.log(format!("layerwise: {lacks}\n"));
                 }
                 self.memory = Memory { root: number, own: walls.own(), ..Memory::default() };
@@ -802,8 +868,10 @@ impl Environment {
             let over = self.tail.len().saturating_sub(TAIL);
             drop(self.tail.drain(..over));
         }
-        self.server.tell(Event::Log { function: self.function.name.clone(), at, message: line.clone() });
-        self.server.logs().push(&self.group, &self.stream, at, line);
+        let message: Arc<str> = line.into();
+        let shown = Event::Log { function: self.function.name.clone(), at, message: clipped(&message) };
+        self.server.tell(shown);
+        self.server.logs().push(&self.group, &self.stream, at, message);
     }
 
     fn watch_memory(&mut self) {
