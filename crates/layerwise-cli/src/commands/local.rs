@@ -69,21 +69,32 @@ pub(super) fn serve(args: &ServeArgs, context: &Context<'_>) -> Result<Code, Fai
         }
         let serving = tokio::spawn(local::serve(listener, server.clone()));
         let mut events = server.events();
+        let show = |event: &Event| {
+            if let Some(line) = human::happened(event, page) {
+                // Whoever has closed stdout does not want to see it.
+                drop(context.ui.summary(&line));
+            }
+        };
         let code = loop {
             tokio::select! {
                 code = exit::stopped() => break code,
                 Some(asked) = asked.recv() => project.answer(asked, &server).await,
                 event = events.recv() => {
-                    if let Ok(event) = event
-                        && let Some(line) = human::happened(&event, page)
-                    {
-                        // Whoever has closed stdout does not want to see it.
-                        drop(context.ui.summary(&line));
-                    }
+                    event.iter().for_each(|event| show(event));
                 }
             }
         };
-        server.stop().await;
+        // What extensions and runtimes say at their end is seen, too.
+        let mut stopping = std::pin::pin!(server.stop());
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                Ok(event) = events.recv() => show(&event),
+            }
+        }
+        while let Ok(event) = events.try_recv() {
+            show(&event);
+        }
         serving.abort();
         Ok(code)
     })

@@ -7,12 +7,13 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use layerwise_testkit::Cli;
+use layerwise_testkit::{Cli, Member, RawZip};
 use serde_json::{Value, json};
 
 use super::real_index::{real, skipped};
@@ -21,6 +22,8 @@ use super::real_index::{real, skipped};
 struct Serving {
     child: Child,
     port: u16,
+    /// What it has printed since.
+    printed: Arc<Mutex<String>>,
     _cli: Cli,
 }
 
@@ -102,9 +105,10 @@ impl Serving {
                 break port.parse().unwrap();
             }
         };
-        // What it prints must go somewhere.
-        thread::spawn(move || lines.for_each(drop));
-        Self { child, port, _cli: cli }
+        let printed = Arc::new(Mutex::new(String::new()));
+        let into = Arc::clone(&printed);
+        thread::spawn(move || lines.for_each(|line| *into.lock().unwrap() += &(line.unwrap_or_default() + "\n")));
+        Self { child, port, printed, _cli: cli }
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -193,6 +197,7 @@ def forks(event, context):
     for _ in range(5):
         if os.fork() == 0: time.sleep(1000)
     time.sleep(1000)
+def where(event, context): return os.environ["AWS_LAMBDA_RUNTIME_API"]
 def detaches(event, context):
     if os.fork() == 0:
         os.setsid()
@@ -230,19 +235,20 @@ def writes(event, context):
         return "written"
     return [tried(path) for path in ("/var/task/a", "/opt/a", "/a", "/tmp/a")]
 def sees(event, context):
-    return [sys.path[:3], os.environ["LAMBDA_TASK_ROOT"], os.environ["AWS_EXECUTION_ENV"], os.getcwd(),
+    return [sys.path[:5], [os.environ.get(name) for name in ("LANG", "LC_CTYPE", "SHLVL", "_AWS_XRAY_DAEMON_PORT")], os.environ["LAMBDA_TASK_ROOT"], os.environ["AWS_EXECUTION_ENV"], os.getcwd(),
             "HOME" in os.environ, context.function_name, context.memory_limit_in_mb, os.path.exists("/dev/shm")]
 def told(event, context): print("INFO one"); print("ERROR two"); return context.client_context and context.client_context.custom
 "#;
 
 /// Function → file.handler of a project with all of them.
-const FUNCTIONS: [(&str, &str); 29] = [
+const FUNCTIONS: [(&str, &str); 30] = [
     ("ok", "index.ok"),
     ("raises", "index.raises"),
     ("exits", "index.exits"),
     ("leaves", "index.leaves"),
     ("crashes", "index.crashes"),
     ("forks", "index.forks"),
+    ("where", "index.where"),
     ("detaches", "index.detaches"),
     ("divides", "index.divides"),
     ("peaks", "index.peaks"),
@@ -345,11 +351,13 @@ fn answers_are_lambdas() {
         "{}",
         "[\"Read-only file system\",\"Read-only file system\",\"Read-only file system\",\"written\"]",
     );
-    let path = "[\"/var/task\",\"/opt/python/lib/python3.11/site-packages\",\"/opt/python\"]";
+    let path = "[\"/var/task\",\"/opt/python/lib/python3.11/site-packages\",\"/opt/python\",\
+                \"/var/lang/lib/python3.11/site-packages\",\"/var/runtime\"]";
+    let names = "[\"en_US.UTF-8\",null,\"0\",\"2000\"]";
     check(
         "sees",
         "{}",
-        &format!("[{path},\"/var/task\",\"AWS_Lambda_python3.11\",\"/var/task\",false,\"sees\",\"128\",false]"),
+        &format!("[{path},{names},\"/var/task\",\"AWS_Lambda_python3.11\",\"/var/task\",false,\"sees\",\"128\",false]"),
     );
     // After all that, it works as before.
     check("ok", "{\"a\":2}", "{\"a\":2}");
@@ -621,6 +629,204 @@ fn without_namespaces() {
     serving.child.wait().unwrap();
     let alive = |(number, _): &(u32, String)| std::path::Path::new(&format!("/proc/{number}/exe")).exists();
     wait_until("nothing is left", 5, || !processes.iter().any(alive) && marked(&mark(2)).is_empty());
+}
+
+/// An extension that subscribes to telemetry and writes down what it gets.
+const EXTENSION: &str = r#"#!/usr/bin/env python3
+import http.server, json, os, socket, sys, threading, time, urllib.error, urllib.request
+API = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"]
+FILE = os.environ.get("TMPDIR", "/tmp") + "/telemetry"
+got = []
+class Listener(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        got.extend(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        with open(FILE + ".new", "w") as file: json.dump(got, file)
+        os.replace(FILE + ".new", FILE)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *args): pass
+try: host = socket.gethostbyname("sandbox.localdomain")
+except OSError: host = "0.0.0.0"
+server = http.server.HTTPServer((host, 4243), Listener)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+def call(method, path, body=None, **headers):
+    headers = {key.replace("_", "-"): value for key, value in headers.items()}
+    data = json.dumps(body).encode() if body else None
+    return urllib.request.urlopen(urllib.request.Request(API + path, data, headers, method=method))
+def subscribe(uri):
+    try:
+        call("PUT", "/2022-07-01/telemetry", {
+            "schemaVersion": "2022-12-13", "types": ["platform", "function", "extension"],
+            "buffering": {"maxItems": 1000, "maxBytes": 262144, "timeoutMs": 25},
+            "destination": {"protocol": "HTTP", "URI": uri}}, Lambda_Extension_Identifier=ID)
+        return 200
+    except urllib.error.HTTPError as error: return error.code
+answer = call("POST", "/2020-01-01/extension/register", {"events": ["INVOKE", "SHUTDOWN"]}, Lambda_Extension_Name="watcher")
+ID = answer.headers["Lambda-Extension-Identifier"]
+print("extension: subscribed", subscribe("http://evil.example:80"), subscribe("http://sandbox.localdomain:4243/x"),
+      "_HANDLER" in os.environ, flush=True)
+while True:
+    event = json.load(call("GET", "/2020-01-01/extension/event/next", Lambda_Extension_Identifier=ID))
+    if event["eventType"] == "SHUTDOWN":
+        left = event["deadlineMs"] - time.time() * 1000
+        print("extension: SHUTDOWN", event["shutdownReason"], 1000 < left <= 2000, flush=True)
+        break
+"#;
+
+const WATCHED: &str = r#"
+import json, os, signal, sys, time
+def stop(*_):
+    print("the function has got SIGTERM")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+def h(event, context):
+    print("from the function")
+    if "exit" in event: os._exit(event["exit"])
+    time.sleep(event.get("for", 0))
+    try: return json.load(open(os.environ.get("TMPDIR", "/tmp") + "/telemetry"))
+    except FileNotFoundError: return []
+"#;
+
+/// A project whose function `watched` has the extension.
+fn watched(test: &str) -> Option<Cli> {
+    let config = "runtime = 'python3.11'\n[function.watched]\ncode = 'src'\nhandler = 'index.h'\ntimeout = 3\n\
+                  layers = ['./watcher.zip']\n";
+    let layer = RawZip::new().member(Member::new("extensions/watcher", EXTENSION).mode(0o100_755));
+    let cli = real(test)?.file("layerwise.toml", config).file("src/index.py", WATCHED);
+    Some(cli.file("watcher.zip", layer.bytes()))
+}
+
+/// Invokes until the extension has been sent an event for which `wanted` says so; all that it was sent.
+#[track_caller]
+fn telemetry(serving: &Serving, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let mut got = Vec::new();
+    wait_until("telemetry", 20, || {
+        let answer = serving.invoke("watched", "{}");
+        got = answer.json().as_array().unwrap_or_else(|| panic!("{answer:?}\n{}", serving.log("watched"))).clone();
+        got.iter().any(&wanted)
+    });
+    got
+}
+
+/// An external extension gets telemetry, and hears of each end, as on Lambda.
+#[test]
+fn extensions_are_lambdas() {
+    const TEST: &str = "extensions_are_lambdas";
+    let Some(cli) = watched(TEST) else { return };
+    let source = cli.project().join("src/index.py");
+    let Some(mut serving) = Serving::start(TEST, cli, &[]) else { return };
+    // Two environments at once: each has its own `sandbox.localdomain`.
+    thread::scope(|scope| {
+        let both = [0, 1].map(|_| scope.spawn(|| serving.invoke("watched", "{\"for\": 1}")));
+        for answer in both {
+            assert_eq!(answer.join().unwrap().status, 200);
+        }
+    });
+    let got = telemetry(&serving, |event| event["type"] == "platform.report");
+    let types: Vec<&str> = got.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let first = |kind: &str| {
+        let at = types.iter().position(|one| *one == kind).unwrap_or_else(|| panic!("no {kind}: {types:?}"));
+        (at, &got[at]["record"])
+    };
+    let order = [
+        "platform.initStart",
+        "platform.telemetrySubscription",
+        "platform.extension",
+        "platform.initRuntimeDone",
+        "platform.initReport",
+        "platform.start",
+        "function",
+        "platform.runtimeDone",
+        "platform.report",
+    ];
+    assert!(order.map(|kind| first(kind).0).is_sorted(), "{types:?}");
+    assert_eq!(first("function").1, "from the function");
+    assert_eq!(first("extension").1, "extension: subscribed 400 200 False");
+    assert_eq!(
+        first("platform.extension").1,
+        &json!({ "name": "watcher", "state": "Ready", "events": ["INVOKE", "SHUTDOWN"] })
+    );
+    let start = first("platform.start").1;
+    let report = first("platform.report").1;
+    assert_eq!((&start["requestId"], &report["status"]), (&report["requestId"], &json!("success")));
+    let metrics = &report["metrics"];
+    assert!(metrics["durationMs"].as_f64() > Some(900.0) && metrics["initDurationMs"].is_number(), "{report}");
+    assert!(first("platform.runtimeDone").1["metrics"]["producedBytes"].is_number());
+    let log = serving.log("watched");
+    for line in [
+        "EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n",
+        "TELEMETRY\tName: watcher\tState: Subscribed\tTypes: [platform, function, extension]\n",
+    ] {
+        assert!(log.contains(line), "{log}");
+    }
+
+    // Why it ends.
+    let told = |reason: &str| {
+        let line = format!("extension: SHUTDOWN {reason} True\n");
+        wait_until(&line, 5, || serving.log("watched").contains(&line));
+    };
+    let timeout = serving.invoke("watched", "{\"for\": 100}").outcome();
+    assert!(timeout.ends_with("Task timed out after 3.00 seconds"), "{timeout}");
+    told("timeout");
+    let exit = serving.invoke("watched", "{\"exit\": 3}").outcome();
+    assert!(exit.ends_with("Runtime exited with error: exit status 3"), "{exit}");
+    told("failure");
+    serving.invoke("watched", "{}");
+    fs_err::write(&source, format!("{WATCHED}# edited\n")).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    serving.invoke("watched", "{}");
+    told("spindown");
+
+    // Ctrl-C in the midst of an invocation: the function hears of it, and then the extension.
+    let port = serving.port;
+    let invoked = thread::spawn(move || {
+        send(port, "POST", "/2015-03-31/functions/watched/invocations", &[], b"{\"for\": 2}").outcome()
+    });
+    thread::sleep(Duration::from_millis(700));
+    let processes = serving.processes();
+    serving.printed.lock().unwrap().clear();
+    let began = Instant::now();
+    Command::new("kill").args(["-INT", &serving.child.id().to_string()]).status().unwrap();
+    assert_eq!(serving.child.wait().unwrap().code(), Some(130));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let answer = invoked.join().unwrap();
+    assert!(answer.contains("the local Lambda was stopped") || answer.is_empty(), "{answer}");
+    let printed = || serving.printed.lock().unwrap().clone();
+    wait_until("the end is seen", 5, || printed().contains("extension: SHUTDOWN spindown True"));
+    let [function, extension] =
+        ["the function has got SIGTERM", "extension: SHUTDOWN"].map(|part| printed().find(part));
+    assert!(function.is_some() && function < extension, "{}", printed());
+    assert!(!processes.iter().any(|(number, _)| std::path::Path::new(&format!("/proc/{number}/exe")).exists()));
+}
+
+/// The same where there are no namespaces.
+#[test]
+fn extensions_without_namespaces() {
+    const TEST: &str = "extensions_without_namespaces";
+    let Some(cli) = watched(TEST) else { return };
+    let source = cli.project().join("src/index.py");
+    let Some(serving) = Serving::start_open(TEST, cli, &["--concurrency", "1"]) else { return };
+    let got = telemetry(&serving, |event| event["type"] == "platform.report");
+    assert!(got.iter().any(|event| event["type"] == "extension"), "{got:?}");
+    fs_err::write(&source, format!("{WATCHED}# edited\n")).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    serving.invoke("watched", "{}");
+    wait_until("it hears of the end", 5, || serving.log("watched").contains("extension: SHUTDOWN spindown True"));
+}
+
+/// What a function's own API refuses: who is not in the environment.
+#[test]
+fn the_runtime_api_is_the_environments() {
+    const TEST: &str = "the_runtime_api_is_the_environments";
+    let Some(cli) = project(TEST) else { return };
+    let Some(serving) = Serving::start(TEST, cli, &["--function", "where"]) else { return };
+    let address = serving.invoke("where", "{}").json();
+    let port = address.as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+    let register =
+        |headers: &[(&str, &str)]| send(port, "POST", "/2020-01-01/extension/register", headers, b"{}").status;
+    assert_eq!(register(&[("host", "evil.example")]), 403);
+    assert_eq!(register(&[("origin", "http://evil.example")]), 403);
+    assert_eq!(register(&[]), 200);
 }
 
 #[test]

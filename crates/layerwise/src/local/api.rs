@@ -136,7 +136,7 @@ fn unknown() -> ApiError {
 }
 
 /// Whether a request may come in: it names this machine, and no other page's script sent it (DNS rebinding, CSRF).
-fn admitted(headers: &HeaderMap, hosts: &[String]) -> Result<(), &'static str> {
+pub(super) fn admitted(headers: &HeaderMap, hosts: &[String]) -> Result<(), &'static str> {
     let known = |authority: &str| {
         let host = match authority.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),

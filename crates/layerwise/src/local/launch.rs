@@ -347,7 +347,7 @@ fn environment(function: &Function, place: &Place<'_>, isolated: bool) -> BTreeM
     let memory = function.memory.to_string();
     let group = function.log_group();
     let execution = format!("AWS_Lambda_{}", function.target.runtime.name);
-    let fixed: [(&str, &str); 24] = [
+    let fixed: [(&str, &str); 27] = [
         ("_HANDLER", &function.handler),
         ("_LAYERWISE_RUNTIME", &site_packages),
         ("AWS_ACCESS_KEY_ID", "layerwise"),
@@ -363,18 +363,25 @@ fn environment(function: &Function, place: &Place<'_>, isolated: bool) -> BTreeM
         ("AWS_LAMBDA_LOG_GROUP_NAME", &group),
         ("AWS_LAMBDA_LOG_STREAM_NAME", place.stream),
         ("AWS_LAMBDA_RUNTIME_API", place.runtime_api),
+        // Lambda's is 169.254.100.1; what is sent to this one does not leave the machine.
+        ("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000"),
+        ("_AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1"),
+        ("_AWS_XRAY_DAEMON_PORT", "2000"),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
         ("LAMBDA_RUNTIME_DIR", &runtime),
         ("LAMBDA_TASK_ROOT", &task),
         ("LANG", "en_US.UTF-8"),
-        ("LC_CTYPE", "C.UTF-8"),
         ("LD_LIBRARY_PATH", &libraries),
         ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
         ("PWD", &task),
+        ("SHLVL", "0"),
         ("TZ", ":UTC"),
     ];
     let mut environment: BTreeMap<String, String> =
         fixed.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    if function.target.runtime.minor >= 12 {
+        environment.insert("LC_CTYPE".to_owned(), "C.UTF-8".to_owned());
+    }
     environment.extend(place.surroundings.iter().cloned());
     environment.extend(function.environment.clone());
     environment

@@ -153,6 +153,7 @@ pub(super) struct Numbers<'a> {
     pub memory: u32,
     pub max_memory: u64,
     pub status: Option<(&'a str, &'a str)>,
+    pub produced: usize,
 }
 
 /// The platform's lines, as text or as JSON.
@@ -165,61 +166,103 @@ pub(super) struct Words {
     pub now: u64,
 }
 
+/// Something the platform tells of.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// `platform.start`.
+    pub kind: &'static str,
+    pub record: serde_json::Value,
+    /// The line in the log, where it stands in one.
+    pub line: Option<String>,
+}
+
 impl Words {
-    fn record(self, kind: &str, record: &serde_json::Value) -> String {
-        format!("{}\n", json!({ "time": iso(self.now), "type": kind, "record": record }))
+    /// `text` is the line of a log that is not JSON.
+    fn record(self, kind: &'static str, record: serde_json::Value, text: String) -> Record {
+        let line = match self.json {
+            true => format!("{}\n", json!({ "time": iso(self.now), "type": kind, "record": record })),
+            false => text,
+        };
+        Record { kind, record, line: Some(line) }
     }
 
-    pub(super) fn init_start(self, runtime: &str) -> String {
+    pub(super) fn init_start(self, runtime: &str) -> Record {
         let version = runtime.replacen("python", "python:", 1) + ".local";
         let arn = format!("arn:aws:lambda:{}::runtime:local", super::REGION);
-        match self.json {
-            true => self.record(
-                "platform.initStart",
-                &json!({ "initializationType": "on-demand", "phase": "init", "runtimeVersion": version, "runtimeVersionArn": arn }),
-            ),
-            false => format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"),
-        }
+        let text = format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n");
+        self.record(
+            "platform.initStart",
+            json!({ "initializationType": "on-demand", "phase": "init", "runtimeVersion": version, "runtimeVersionArn": arn }),
+            text,
+        )
     }
 
-    pub(super) fn init_report(self, took: Duration, phase: &str, error_type: &str) -> String {
-        let status = if error_type == super::ErrorBody::TIMEOUT { "timeout" } else { "error" };
+    /// The end of a start, with the type of error where it failed. A start that succeeded has no line.
+    pub(super) fn init_report(self, took: Duration, phase: &str, error_type: Option<&str>) -> Vec<Record> {
+        let status = match error_type {
+            None => "success",
+            Some(super::ErrorBody::TIMEOUT) => "timeout",
+            Some(_) => "error",
+        };
         let took = milliseconds(took);
-        match self.json {
-            true => self.record(
-                "platform.initReport",
-                &json!({ "initializationType": "on-demand", "phase": phase, "status": status, "errorType": error_type, "metrics": { "durationMs": took } }),
-            ),
-            false if status == "timeout" => format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: timeout\n"),
-            false => format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: error\tError Type: {error_type}\n"),
+        let mut done = json!({ "initializationType": "on-demand", "phase": phase, "status": status });
+        if let Some(error_type) = error_type {
+            done["errorType"] = error_type.into();
         }
+        let mut report = done.clone();
+        report["metrics"] = json!({ "durationMs": took });
+        let done = Record { kind: "platform.initRuntimeDone", record: done, line: None };
+        let text = match (status, error_type) {
+            ("error", Some(kind)) => {
+                format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: error\tError Type: {kind}\n")
+            }
+            _ => format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: {status}\n"),
+        };
+        let report = self.record("platform.initReport", report, text);
+        vec![done, if error_type.is_some() { report } else { Record { line: None, ..report } }]
     }
 
-    pub(super) fn start(self, request: &str) -> String {
-        match self.json {
-            true => self.record("platform.start", &json!({ "requestId": request, "version": "$LATEST" })),
-            false => format!("START RequestId: {request} Version: $LATEST\n"),
-        }
+    pub(super) fn start(self, request: &str) -> Record {
+        let text = format!("START RequestId: {request} Version: $LATEST\n");
+        self.record("platform.start", json!({ "requestId": request, "version": "$LATEST" }), text)
     }
 
-    /// END and REPORT.
-    pub(super) fn report(self, numbers: &Numbers<'_>) -> Vec<String> {
-        let Numbers { request, duration, init, memory, max_memory, status } = numbers;
+    /// An extension is ready, or failed.
+    pub(super) fn extension(self, name: &str, state: &str, events: &[String], error_type: Option<&str>) -> Record {
+        let mut record = json!({ "name": name, "state": state, "events": events });
+        let mut text = format!("EXTENSION\tName: {name}\tState: {state}\tEvents: [{}]", events.join(", "));
+        if let Some(kind) = error_type {
+            record["errorType"] = kind.into();
+            text += &format!("\tError Type: {kind}");
+        }
+        self.record("platform.extension", record, text + "\n")
+    }
+
+    /// An extension subscribed to telemetry.
+    pub(super) fn subscribed(self, name: &str, types: &[&str]) -> Record {
+        let text = format!("TELEMETRY\tName: {name}\tState: Subscribed\tTypes: [{}]\n", types.join(", "));
+        self.record(
+            "platform.telemetrySubscription",
+            json!({ "name": name, "state": "Subscribed", "types": types }),
+            text,
+        )
+    }
+
+    /// END and REPORT. `produced`: the bytes of the answer.
+    pub(super) fn report(self, numbers: &Numbers<'_>) -> Vec<Record> {
+        let Numbers { request, duration, init, memory, max_memory, status, produced } = numbers;
         let billed = milliseconds(*duration + init.unwrap_or_default()).ceil();
         let took = milliseconds(*duration);
-        if self.json {
-            let mut metrics = json!({ "durationMs": took, "billedDurationMs": billed, "memorySizeMB": memory, "maxMemoryUsedMB": max_memory });
-            if let Some(init) = init {
-                metrics["initDurationMs"] = milliseconds(*init).into();
-            }
-            let (word, kind) = status.map_or(("success", None), |(word, kind)| (word, Some(kind)));
-            let mut done = json!({ "requestId": request, "status": word });
-            let mut record = json!({ "requestId": request, "metrics": metrics, "status": word });
-            if let Some(kind) = kind {
-                done["errorType"] = kind.into();
-                record["errorType"] = kind.into();
-            }
-            return vec![self.record("platform.runtimeDone", &done), self.record("platform.report", &record)];
+        let mut metrics = json!({ "durationMs": took, "billedDurationMs": billed, "memorySizeMB": memory, "maxMemoryUsedMB": max_memory });
+        if let Some(init) = init {
+            metrics["initDurationMs"] = milliseconds(*init).into();
+        }
+        let (word, kind) = status.map_or(("success", None), |(word, kind)| (word, Some(kind)));
+        let mut done = json!({ "requestId": request, "status": word, "metrics": { "durationMs": took, "producedBytes": produced } });
+        let mut record = json!({ "requestId": request, "metrics": metrics, "status": word });
+        if let Some(kind) = kind {
+            done["errorType"] = kind.into();
+            record["errorType"] = kind.into();
         }
         let mut report = format!(
             "REPORT RequestId: {request}\tDuration: {took:.2} ms\tBilled Duration: {billed} ms\tMemory Size: {memory} MB\tMax Memory Used: {max_memory} MB\t"
@@ -232,7 +275,8 @@ impl Words {
             Some((word, kind)) => report += &format!("Status: {word}\tError Type: {kind}"),
             None => {}
         }
-        vec![format!("END RequestId: {request}\n"), report + "\n"]
+        let end = format!("END RequestId: {request}\n");
+        vec![self.record("platform.runtimeDone", done, end), self.record("platform.report", record, report + "\n")]
     }
 }
 
@@ -306,27 +350,33 @@ mod tests {
             memory: 128,
             max_memory: 36,
             status: None,
+            produced: 2,
         };
+        let lines = |records: Vec<Record>| records.into_iter().filter_map(|record| record.line).collect::<String>();
         let text = Words { json: false, now: 0 };
-        assert_eq!(text.start("r"), "START RequestId: r Version: $LATEST\n");
+        assert_eq!(text.start("r").line.unwrap(), "START RequestId: r Version: $LATEST\n");
         assert_eq!(
-            text.report(&numbers).concat(),
+            lines(text.report(&numbers)),
             "END RequestId: r\nREPORT RequestId: r\tDuration: 3.01 ms\tBilled Duration: 114 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\tInit Duration: 110.10 ms\t\n"
         );
         let failed = Numbers { status: Some(("error", "Runtime.ExitError")), init: None, ..numbers.clone() };
         assert!(
-            text.report(&failed)
-                .concat()
+            lines(text.report(&failed))
                 .ends_with("Max Memory Used: 36 MB\tStatus: error\tError Type: Runtime.ExitError\n")
         );
         let timeout = Numbers { status: Some(("timeout", "Sandbox.Timedout")), ..failed };
-        assert!(text.report(&timeout).concat().ends_with("\tStatus: timeout\n"));
+        assert!(lines(text.report(&timeout)).ends_with("\tStatus: timeout\n"));
         assert_eq!(
-            text.init_report(Duration::from_micros(5030), "init", "Runtime.ExitError"),
+            lines(text.init_report(Duration::from_micros(5030), "init", Some("Runtime.ExitError"))),
             "INIT_REPORT Init Duration: 5.03 ms\tPhase: init\tStatus: error\tError Type: Runtime.ExitError\n"
         );
+        assert_eq!(
+            lines(text.init_report(Duration::ZERO, "init", None)),
+            "",
+            "a start that succeeded is told in REPORT"
+        );
         let json = Words { json: true, now: 0 }.report(&numbers);
-        let record: serde_json::Value = serde_json::from_str(&json[1]).unwrap();
+        let record: serde_json::Value = serde_json::from_str(json[1].line.as_ref().unwrap()).unwrap();
         assert_eq!(record["type"], "platform.report");
         assert_eq!(record["record"]["metrics"]["initDurationMs"], 110.1);
     }

@@ -35,6 +35,7 @@ mod queue;
 mod runtime;
 mod runtime_api;
 mod server;
+mod telemetry;
 
 pub use api::serve;
 pub use runtime::{ProvideError, RuntimeFiles, provide};

@@ -17,9 +17,10 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use super::environment::{self, Action, Exit, Extensions, Input, State};
 use super::launch::{self, Launched, Told, Walls};
-use super::logs::{Logs, Numbers, Splitter, Words, milliseconds};
+use super::logs::{Logs, Numbers, Record, Splitter, Words, milliseconds};
 use super::queue::Queue;
 use super::runtime_api::{self, Delivery, Message};
+use super::telemetry::{self, Source, Subscription};
 use super::{ErrorBody, Event, Function, Limits, Outcome, Settings};
 use crate::model::Sha256;
 
@@ -324,6 +325,7 @@ impl Server {
         let group: Arc<str> = function.log_group().into();
         let task = Environment {
             server: self.clone(),
+            starting: true,
             expected: launch::extensions(&function),
             function,
             generation,
@@ -340,6 +342,7 @@ impl Server {
             process: None,
             runtime: None,
             extensions: BTreeMap::new(),
+            early: Vec::new(),
             memory: Memory::default(),
             tail: VecDeque::new(),
         };
@@ -373,6 +376,7 @@ struct Extension {
     waiting: Option<oneshot::Sender<serde_json::Value>>,
     /// What it is to be told when it asks next.
     shutdown: Option<serde_json::Value>,
+    telemetry: Option<Subscription>,
 }
 
 impl Extension {
@@ -446,6 +450,10 @@ struct Environment {
     extensions: BTreeMap<String, Extension>,
     /// External extensions, which are to register.
     expected: Vec<String>,
+    /// What was told while the environment starts, for extensions that subscribe then.
+    early: Vec<(Source, String)>,
+    /// There may be extensions that have not subscribed yet.
+    starting: bool,
     memory: Memory,
     /// The last bytes of the log of the job under way.
     tail: VecDeque<u8>,
@@ -479,6 +487,9 @@ impl Environment {
             idle = is_ready;
             let Some(input) = input else { continue };
             let starting = matches!(state, State::Init { .. });
+            if let (State::Init { began, again, failure: None, .. }, Input::Ready) = (&state, &input) {
+                self.started(self.server.now().saturating_sub(*began), *again);
+            }
             let (next, actions) = environment::step(state, input, self.server.now(), &self.limits);
             state = next;
             self.act(actions, starting).await;
@@ -504,6 +515,14 @@ impl Environment {
     fn is_current(&self) -> bool {
         let functions = locked(&self.server.0.functions);
         functions.get(&self.function.name).is_some_and(|slot| slot.generation == self.generation)
+    }
+
+    /// The start has succeeded.
+    fn started(&mut self, took: Duration, again: bool) {
+        let ready: Vec<_> = self.extensions.values().map(|one| (one.name.clone(), one.events.clone())).collect();
+        self.say(|words, _| ready.iter().map(|(name, events)| words.extension(name, "Ready", events, None)).collect());
+        self.say(|words, _| words.init_report(took, if again { "invoke" } else { "init" }, None));
+        (self.starting, self.early) = (false, Vec::new());
     }
 
     async fn next(&mut self, state: &State, stopped: &mut watch::Receiver<bool>) -> Option<Input> {
@@ -594,7 +613,7 @@ impl Environment {
             Read::Told(Told::Lost(name, kind, said)) => {
                 self.drain();
                 if live {
-                    self.log(format!("EXTENSION\tName: {name}\tState: Failed\tError Type: {kind}\n"));
+                    self.say(|words, _| vec![words.extension(&name, "Failed", &[], Some(kind))]);
                 }
                 return Some(Input::ExtensionLost(kind, said));
             }
@@ -611,13 +630,14 @@ impl Environment {
         self.drain();
         let Some(mut process) = self.process.take() else { return Some(Input::Gone(Exit::Code(1))) };
         let mut last = Vec::new();
-        for splitter in [&mut process.out, &mut process.err, &mut process.extensions] {
-            splitter.finish(|line| last.push(line));
-        }
-        for line in last {
-            self.log(line);
+        process.out.finish(|line| last.push((line, Source::Function)));
+        process.err.finish(|line| last.push((line, Source::Function)));
+        process.extensions.finish(|line| last.push((line, Source::Extension)));
+        for (line, source) in last {
+            self.print(line, source);
         }
         (self.runtime, self.extensions) = (None, BTreeMap::new());
+        (self.starting, self.early) = (true, Vec::new());
         self.limits.extensions = Extensions::None;
         let Ok(ended) = ended else { return Some(Input::Gone(Exit::Code(1))) };
         // The walls themselves could not be built.
@@ -657,10 +677,16 @@ impl Environment {
             }
             Message::InitFailed(failed) => Some(Input::InitFailed(failed)),
             Message::Register(name, events, reply) => {
+                /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>.
+                const MOST: usize = 10;
+                if self.extensions.len() >= MOST {
+                    return None;
+                }
                 let id = self.server.id();
                 let kind = if self.expected.contains(&name) { Extensions::External } else { Extensions::Internal };
                 self.limits.extensions = self.limits.extensions.max(kind);
-                self.extensions.insert(id.clone(), Extension { name, events, waiting: None, shutdown: None });
+                self.extensions
+                    .insert(id.clone(), Extension { name, events, waiting: None, shutdown: None, telemetry: None });
                 drop(reply.send(id));
                 None
             }
@@ -670,10 +696,32 @@ impl Environment {
                 extension.told();
                 self.ready()
             }
+            Message::Subscribe(id, body, reply) => {
+                let extension = self.extensions.get_mut(&id)?;
+                let wanted = match telemetry::parse(&body) {
+                    Ok(wanted) => wanted,
+                    Err(why) => {
+                        drop(reply.send(Err(why)));
+                        return None;
+                    }
+                };
+                let rooted = self.process.as_ref().is_some_and(|process| process.launched.walls == Walls::Rooted);
+                let own = self.address.parse().ok().filter(|_| rooted);
+                let host = own.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
+                let types: Vec<&str> = wanted.types.iter().map(|one| one.word()).collect();
+                let server = self.server.clone();
+                let subscription = Subscription::start(wanted, host, move || super::logs::iso(server.clock()));
+                self.early.iter().for_each(|(source, event)| subscription.push(*source, event));
+                extension.telemetry = Some(subscription);
+                let name = extension.name.clone();
+                self.say(|words, _| vec![words.subscribed(&name, &types)]);
+                drop(reply.send(Ok(())));
+                None
+            }
             Message::ExtensionFailed(id, kind) => {
-                let name = self.extensions.get(&id).map_or("?", |extension| extension.name.as_str());
-                let said = format!("EXTENSION\tName: {name}\tState: Failed\tError Type: {kind}\n");
-                self.log(said);
+                let extension = self.extensions.get(&id);
+                let (name, events) = extension.map(|one| (one.name.clone(), one.events.clone())).unwrap_or_default();
+                self.say(|words, _| vec![words.extension(&name, "Failed", &events, Some(&kind))]);
                 let failed = ErrorBody { error_type: kind.clone(), message: "exit code 0".to_owned(), sent: None };
                 Some(Input::InitFailed(failed))
             }
@@ -705,7 +753,7 @@ impl Environment {
                 }
                 Action::LogInit(took, phase, kind) => {
                     self.drain();
-                    self.say(|words, _| vec![words.init_report(took, phase, &kind)]);
+                    self.say(|words, _| words.init_report(took, phase, Some(&kind)));
                 }
                 Action::LogPlatform(line) => {
                     self.drain();
@@ -802,6 +850,7 @@ impl Environment {
             "deadlineMs": deadline,
         });
         for extension in self.extensions.values_mut() {
+            extension.telemetry.iter().for_each(Subscription::hurry);
             extension.shutdown = Some(event.clone());
             extension.told();
         }
@@ -848,16 +897,48 @@ impl Environment {
         } else {
             splitter.feed(bytes, |line| lines.push(line));
         }
+        let source = if matches!(from, From::Extensions) { Source::Extension } else { Source::Function };
         for line in lines {
-            self.log(line);
+            self.print(line, source);
         }
     }
 
-    /// Writes lines of the platform's own.
-    fn say(&mut self, lines: impl FnOnce(Words, &Function) -> Vec<String>) {
-        let words = Words { json: self.function.logs_json(), now: self.server.clock() };
-        for line in lines(words, &self.function) {
-            self.log(line);
+    /// Writes what the platform itself tells.
+    fn say(&mut self, records: impl FnOnce(Words, &Function) -> Vec<Record>) {
+        let now = self.server.clock();
+        let words = Words { json: self.function.logs_json(), now };
+        for Record { kind, record, line } in records(words, &self.function) {
+            self.tell_of(Source::Platform, || telemetry::event(&super::logs::iso(now), kind, &record));
+            if let Some(line) = line {
+                self.log(line);
+            }
+        }
+    }
+
+    /// Writes a line that the function or an extension has printed.
+    fn print(&mut self, line: String, source: Source) {
+        let (now, json) = (self.server.clock(), self.function.logs_json());
+        self.tell_of(source, || {
+            let text = line.trim_end_matches('\n');
+            let object = json.then(|| serde_json::from_str(text).ok()).flatten().filter(serde_json::Value::is_object);
+            telemetry::event(&super::logs::iso(now), source.word(), &object.unwrap_or_else(|| text.into()))
+        });
+        self.log(line);
+    }
+
+    /// Tells those who subscribed, or may yet.
+    fn tell_of(&mut self, source: Source, event: impl FnOnce() -> String) {
+        /// Of a start that says more, who subscribes late misses the rest.
+        const EARLY: usize = 256;
+        let keep = self.starting && self.early.len() < EARLY;
+        let mut subscriptions = self.extensions.values().filter_map(|one| one.telemetry.as_ref()).peekable();
+        if !keep && subscriptions.peek().is_none() {
+            return;
+        }
+        let event = event();
+        subscriptions.for_each(|subscription| subscription.push(source, &event));
+        if keep {
+            self.early.push((source, event));
         }
     }
 
@@ -896,7 +977,11 @@ impl Environment {
                 Some((text("errorType"), text("errorMessage")))
             }
         };
+        let produced = match &outcome {
+            Outcome::Success(body) | Outcome::Failed(body) => body.len(),
+        };
         let numbers = Numbers {
+            produced,
             request: &work,
             duration,
             init,
