@@ -101,8 +101,11 @@ pub(super) fn serve(args: &ServeArgs, context: &Context<'_>) -> Result<Code, Fai
 }
 
 pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, Failure> {
-    let build = build_args(&args.dir, std::slice::from_ref(&args.name), &args.local);
     let payload = payload(args, context)?;
+    if args.remote {
+        return invoke_remote(args, payload, context);
+    }
+    let build = build_args(&args.dir, std::slice::from_ref(&args.name), &args.local);
     run(context, async |scratch: &Path| {
         let mut project = Project::new(&build, &args.local, context, scratch);
         let (server, mut asked) = server(context, scratch, 1, Vec::new());
@@ -142,6 +145,31 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
         context.answer(&format!("{}\n", String::from_utf8_lossy(&body)))?;
         Ok(code)
     })
+}
+
+/// The same on AWS: the answer on stdout, the end of the log on stderr.
+fn invoke_remote(args: &InvokeArgs, payload: Vec<u8>, context: &Context<'_>) -> Result<Code, Failure> {
+    let mut result = Err(Failure::bug());
+    let ended = exit::block_on(async {
+        result = async {
+            let at = (args.region.as_deref(), args.profile.as_deref());
+            let client = super::logs::connect(&args.name, at, context).await?;
+            let invoked = client.invoke(&args.name, payload).await?;
+            crate::ui::to_stderr(&super::logs::harmless(&invoked.log));
+            context.answer(&format!("{}\n", String::from_utf8_lossy(&invoked.payload)))?;
+            Ok(if invoked.error.is_some() { Code::Failed(Kind::Function) } else { Code::Success })
+        }
+        .await;
+        match &result {
+            Ok(code) => *code,
+            Err(failure) => failure.code(),
+        }
+    });
+    match ended.map_err(|error| Failure::system("failed to start", &error))? {
+        // What was under way has no result.
+        code @ (Code::Interrupted | Code::Terminated) => Ok(code),
+        _ => result,
+    }
 }
 
 /// A thousand clients may come at one moment: they wait to be accepted instead of being turned away.

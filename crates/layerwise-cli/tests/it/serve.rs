@@ -857,6 +857,31 @@ fn one_shot() {
     assert!(run.stderr.contains("there is no function `gone`"), "{run}");
 }
 
+/// AWS is what answers as AWS does: the local Lambda itself.
+#[test]
+fn one_shot_on_aws() {
+    const TEST: &str = "one_shot_on_aws";
+    let Some(cli) = project(TEST) else { return };
+    let Some(serving) = Serving::start(TEST, cli, &[]) else { return };
+    let invoke = |words: &[&str]| {
+        let cli = Cli::new(env!("CARGO_BIN_EXE_layerwise")).args(["invoke"].iter().chain(words));
+        let cli = cli.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", serving.port));
+        cli.env("AWS_ACCESS_KEY_ID", "k").env("AWS_SECRET_ACCESS_KEY", "s").run()
+    };
+    let run = invoke(&["told", "--remote", "--region", "eu-west-1", "--payload", "{\"a\": 1}"]).success();
+    assert_eq!(run.stdout, "null\n", "{run}");
+    let parts =
+        ["START RequestId: ", "INFO one\n", "ERROR two\n", "REPORT RequestId: "].map(|part| run.stderr.find(part));
+    assert!(parts.iter().all(Option::is_some) && parts.is_sorted(), "{run}");
+    let run = invoke(&["ok", "--remote", "--region", "eu-west-1", "--event", "sqs"]).success();
+    assert!(run.stdout.contains("\"aws:sqs\""), "{run}");
+    let run = invoke(&["raises", "--remote", "--region", "eu-west-1"]).failure(12);
+    assert!(run.stdout.contains("\"errorType\": \"ValueError\""), "{run}");
+    let run = invoke(&["arn:aws:lambda:eu-west-1:000000000000:function:gone", "--remote"]).failure(11);
+    assert!(run.stderr.contains("Function not found: "), "{run}");
+    let _run = invoke(&["ok", "--region", "eu-west-1"]).failure(2);
+}
+
 #[test]
 fn the_port_is_taken() {
     let Some(cli) = project("the_port_is_taken") else { return };
