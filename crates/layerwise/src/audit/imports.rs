@@ -357,7 +357,7 @@ pub(super) fn handler(world: &World<'_>, handler: &str) -> Result<String, Findin
         package: None,
         problem: Problem::Handler { handler: handler.to_owned(), error_type: error_type.to_owned(), message },
     };
-    let Some((module, _)) = handler.rsplit_once('.') else {
+    let Some((module, attribute)) = handler.rsplit_once('.') else {
         let message = format!("Bad handler '{handler}': not enough values to unpack (expected 2, got 1)");
         return Err(refused("Runtime.MalformedHandlerName", message));
     };
@@ -368,6 +368,10 @@ pub(super) fn handler(world: &World<'_>, handler: &str) -> Result<String, Findin
     }
     let missing = prefixes(&name).find(|prefix| !world.has_module(prefix));
     match missing {
+        None if lacks(world, &name, attribute) => {
+            let message = format!("Handler '{attribute}' missing on module '{module}'");
+            Err(refused("Runtime.HandlerNotFound", message))
+        }
         None => Ok(name),
         Some(prefix) if policy::runtime_provides(world.target.runtime, prefix) => Ok(name),
         Some(prefix) => {
@@ -375,6 +379,12 @@ pub(super) fn handler(world: &World<'_>, handler: &str) -> Result<String, Findin
             Err(refused("Runtime.ImportModuleError", message))
         }
     }
+}
+
+/// Whether the module surely has no such attribute: its source never binds it, and no submodule is called so.
+fn lacks(world: &World<'_>, module: &str, attribute: &str) -> bool {
+    let facts = world.modules.get(module).and_then(|module| python(world, module.file));
+    facts.is_some_and(|facts| facts.never_binds(attribute)) && !world.has_module(&format!("{module}.{attribute}"))
 }
 
 impl World<'_> {
