@@ -349,15 +349,8 @@ fn unread(trouble: &Trouble) -> String {
 ///
 /// Source: awslambdaric 4.2.2, `bootstrap.py`, `_get_handler`.
 pub(super) fn handler(world: &World<'_>, handler: &str) -> Result<String, Finding> {
-    let refused = |error_type: &str, message: String| Finding {
-        severity: Severity::Error,
-        artifact: String::new(),
-        file: None,
-        at: None,
-        package: None,
-        problem: Problem::Handler { handler: handler.to_owned(), error_type: error_type.to_owned(), message },
-    };
-    let Some((module, attribute)) = handler.rsplit_once('.') else {
+    let refused = |error_type: &str, message: String| refused(handler, error_type, message);
+    let Some((module, _)) = handler.rsplit_once('.') else {
         let message = format!("Bad handler '{handler}': not enough values to unpack (expected 2, got 1)");
         return Err(refused("Runtime.MalformedHandlerName", message));
     };
@@ -368,10 +361,6 @@ pub(super) fn handler(world: &World<'_>, handler: &str) -> Result<String, Findin
     }
     let missing = prefixes(&name).find(|prefix| !world.has_module(prefix));
     match missing {
-        None if lacks(world, &name, attribute) => {
-            let message = format!("Handler '{attribute}' missing on module '{module}'");
-            Err(refused("Runtime.HandlerNotFound", message))
-        }
         None => Ok(name),
         Some(prefix) if policy::runtime_provides(world.target.runtime, prefix) => Ok(name),
         Some(prefix) => {
@@ -381,10 +370,25 @@ pub(super) fn handler(world: &World<'_>, handler: &str) -> Result<String, Findin
     }
 }
 
-/// Whether the module surely has no such attribute: its source never binds it, and no submodule is called so.
-fn lacks(world: &World<'_>, module: &str, attribute: &str) -> bool {
-    let facts = world.modules.get(module).and_then(|module| python(world, module.file));
-    facts.is_some_and(|facts| facts.never_binds(attribute)) && !world.has_module(&format!("{module}.{attribute}"))
+/// What awslambdaric says once the handler's module is imported, if that surely has no such attribute: its source never
+/// binds it, and no submodule is called so.
+pub(super) fn handler_attribute(world: &World<'_>, handler: &str, name: &str) -> Option<Finding> {
+    let (module, attribute) = handler.rsplit_once('.')?;
+    let facts = world.modules.get(name).and_then(|module| python(world, module.file))?;
+    let lacks = facts.never_binds(attribute) && !world.has_module(&format!("{name}.{attribute}"));
+    let message = format!("Handler '{attribute}' missing on module '{module}'");
+    lacks.then(|| refused(handler, "Runtime.HandlerNotFound", message))
+}
+
+fn refused(handler: &str, error_type: &str, message: String) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        artifact: String::new(),
+        file: None,
+        at: None,
+        package: None,
+        problem: Problem::Handler { handler: handler.to_owned(), error_type: error_type.to_owned(), message },
+    }
 }
 
 impl World<'_> {

@@ -59,6 +59,16 @@ async fn answer(request: hyper::Request<Incoming>, server: &Server) -> Response<
         let error = ApiError { status: 403, kind: "AccessDeniedException", message: why.to_owned() };
         return refuse(&error);
     }
+    if let Some(name) = super::url::function_of(&parts.headers) {
+        let name = name.to_owned();
+        return by_url(&name, parts.uri.path().to_owned().as_str(), (parts, body), server).await;
+    }
+    if let Some((name, path)) =
+        parts.uri.path().strip_prefix("/url/").map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+    {
+        let (name, path) = (name.to_owned(), format!("/{path}"));
+        return by_url(&name, &path, (parts, body), server).await;
+    }
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let path = parts.uri.path().trim_end_matches('/');
     let segments: Vec<String> = path
@@ -236,6 +246,51 @@ async fn invoke(server: &Server, name: &str, kind: &str, request: Request, wants
             message: format!("`{}` is not an invocation type", other.escape_debug()),
         }),
     }
+}
+
+/// A request to a function's URL.
+async fn by_url(
+    name: &str,
+    path: &str,
+    (parts, body): (hyper::http::request::Parts, Incoming),
+    server: &Server,
+) -> Response<Body> {
+    let function = match find(server, name, None) {
+        Ok(function) => function.name.clone(),
+        Err(error) => return refuse(&error),
+    };
+    let body = match whole(body, PAYLOAD).await {
+        Ok(body) => body,
+        Err(error) => return refuse(&error),
+    };
+    let id = server.id();
+    let event = super::url::event(&parts, path, &body, (&id, server.clock()));
+    let request = Request { payload: event.to_string().into(), context: None, id: Some(id) };
+    (server.settings().refresh)().await;
+    let answer = match server.invoke(&function, request).await {
+        Ok(answer) => answer,
+        Err(error) => return refuse(&invoke_error(&error)),
+    };
+    let made = match &answer.outcome {
+        Outcome::Success(body) => super::url::response(body),
+        Outcome::Failed(_) => None,
+    };
+    let mut response = match made {
+        Some((status, headers, body)) => {
+            let mut response = Response::new(full(body));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            response
+        }
+        // Why is in the log.
+        None => {
+            let mut response = Response::new(full("Internal Server Error"));
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
+        }
+    };
+    response = with(response, "x-amzn-requestid", &answer.request);
+    response
 }
 
 fn answered(answer: Answer, wants_log: bool) -> Response<Body> {

@@ -36,6 +36,7 @@ mod runtime;
 mod runtime_api;
 mod server;
 mod telemetry;
+mod url;
 
 pub use api::serve;
 pub use runtime::{ProvideError, RuntimeFiles, provide};

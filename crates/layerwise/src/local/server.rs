@@ -213,7 +213,7 @@ impl Server {
     }
 
     /// An id like those of requests: the form of a version 4 UUID, made of a counter and the time.
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
         let seed = format!("{number} {} {}", self.clock(), std::process::id());
         let text = Sha256::of(seed.as_bytes()).to_string();
