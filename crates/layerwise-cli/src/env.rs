@@ -46,7 +46,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     (
         "AWS_*",
         "Who and where we are in AWS, as the AWS SDK reads them (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, `AWS_REGION`, \
-         `AWS_ENDPOINT_URL`, …), for `publish`, `promote` and `logs`.",
+         `AWS_ENDPOINT_URL`, …), for `publish`, `promote`, `logs` and `invoke --remote`.",
     ),
     ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc`, `qemu`, `docker` and `podman` are looked for."),
     (

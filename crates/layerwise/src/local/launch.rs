@@ -162,8 +162,11 @@ fn parse(line: &str) -> Option<Told> {
 /// MB of `/tmp`: Lambda's default.
 const TMP: u32 = 512;
 
-/// The programs in `/opt/extensions`.
+/// The programs in `/opt/extensions` that are started.
 pub(super) fn extensions(function: &Function) -> Vec<String> {
+    if !cfg!(target_os = "linux") {
+        return Vec::new();
+    }
     let entries = function.opt.iter().flat_map(|opt| fs_err::read_dir(opt.join("extensions"))).flatten().flatten();
     let files = entries.filter(|entry| entry.metadata().is_ok_and(|about| about.is_file()));
     let mut names: Vec<String> = files.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

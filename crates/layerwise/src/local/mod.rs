@@ -2,10 +2,11 @@
 //! runtime interface client in an execution environment like Lambda's.
 //!
 //! ```text
-//!  aws, boto3 ──► api.rs ──► server.rs ──► environment.rs (pure: state, input → state, actions)
-//!                 logs_api.rs    │                 ▲
-//!                    ▲           ▼                 │
-//!                 logs.rs ◄── launch.rs ──► awslambdaric ──► runtime_api.rs
+//!  aws, boto3 ──► api.rs, url.rs ──► server.rs ──► environment.rs (pure: state, input → state, actions)
+//!                 logs_api.rs           │                 ▲
+//!                    ▲                  ▼                 │
+//!                 logs.rs ◄──────── launch.rs ──► awslambdaric ──► runtime_api.rs
+//!                    └► telemetry.rs ──────────► extensions ──────────┘
 //! ```
 //!
 //! `environment.rs` decides; `server.rs` only translates: HTTP requests, ends of processes and the clock into inputs,
