@@ -633,6 +633,21 @@ fn without_namespaces() {
     let most: u64 = log.rsplit_once("Max Memory Used: ").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     assert!((67..128).contains(&most), "a peak that has passed counts\n{log}");
 
+    // The keeper itself is killed.
+    thread::scope(|scope| {
+        let invoked = scope.spawn(|| serving.invoke("detaches", &payload(3, true)).outcome());
+        wait_until("it has detached", 5, || marked(&mark(3)).len() == 1);
+        let keepers: Vec<_> =
+            serving.processes().into_iter().filter(|(_, command)| command.contains("__lambda-keeper")).collect();
+        assert!(!keepers.is_empty());
+        for (number, _) in keepers {
+            Command::new("kill").args(["-9", &number.to_string()]).status().unwrap();
+        }
+        let outcome = invoked.join().unwrap();
+        assert!(outcome.ends_with("Runtime exited with error: signal: killed"), "{outcome}");
+    });
+    wait_until("what it kept is gone", 5, || marked(&mark(3)).is_empty());
+
     // The server is killed: the runtime, and what it has left behind, end with it.
     assert_eq!(serving.invoke("detaches", &payload(2, false)).outcome(), "null");
     assert_eq!(marked(&mark(2)).len(), 1, "it lives as long as its environment");

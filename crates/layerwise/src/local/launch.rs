@@ -310,20 +310,17 @@ impl Launched {
         }
     }
 
-    /// How the first process ended. `group` was the child's number.
-    pub(super) fn exit(&self, ended: std::process::ExitStatus, group: Option<u32>) -> Exit {
+    /// How the first process ended. `runtime_api`: the environment's.
+    pub(super) fn exit(&self, ended: std::process::ExitStatus, runtime_api: &str) -> Exit {
         #[cfg(unix)]
         if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&ended) {
-            // A keeper that was killed could not clean up; what has not left its group is killed here.
             #[cfg(target_os = "linux")]
-            if let (Walls::Kept, Some(Ok(group))) = (self.walls, group.map(i32::try_from)) {
-                nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGKILL).ok();
+            if self.walls == Walls::Kept {
+                linux::end_forsaken(runtime_api);
             }
-            #[cfg(not(target_os = "linux"))]
-            let _ = group;
             return Exit::Signal(signal);
         }
-        let _ = group;
+        let _ = runtime_api;
         Exit::Code(ended.code().unwrap_or(1))
     }
 }
@@ -483,6 +480,25 @@ mod linux {
                 }
             }
         })
+    }
+
+    /// A keeper that was killed itself could not end what it kept. Those that were started for the environment have the
+    /// address of its Runtime API among their variables.
+    pub(super) fn end_forsaken(runtime_api: &str) {
+        /// Who forks meanwhile is found in the next round.
+        const ROUNDS: u32 = 20;
+        let variable = format!("AWS_LAMBDA_RUNTIME_API={runtime_api}");
+        for _ in 0..ROUNDS {
+            let found = processes::with_variable(&variable);
+            if found.is_empty() {
+                return;
+            }
+            for process in found.into_iter().filter_map(|process| i32::try_from(process).ok()) {
+                // It may have ended by now.
+                kill(Pid::from_raw(process), Signal::SIGKILL).ok();
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Opened while its place is still there.

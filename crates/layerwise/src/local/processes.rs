@@ -39,3 +39,15 @@ pub(super) fn resident(process: u32) -> (u64, u64) {
     };
     (bytes("VmRSS:"), bytes("VmHWM:"))
 }
+
+/// The processes that were started with this variable, `NAME=value`.
+pub(super) fn with_variable(variable: &str) -> Vec<u32> {
+    let numbers = fs_err::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has = |process: &u32| {
+        // Those of others cannot be read, and are none of ours.
+        let variables = fs_err::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        variables.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
+    };
+    numbers.filter(has).collect()
+}

@@ -398,8 +398,6 @@ impl Extension {
 /// The processes of an environment.
 struct Process {
     launched: Launched,
-    /// The first one's number.
-    number: Option<u32>,
     stdout: ChildStdout,
     stderr: ChildStderr,
     out: Splitter,
@@ -617,7 +615,7 @@ impl Environment {
                 }
                 return Some(Input::ExtensionLost(kind, said));
             }
-            Read::Exited(ended) => return self.exited(ended, *state == State::Ready),
+            Read::Exited(ended) => return self.exited(ended.ok(), *state == State::Ready),
             Read::Stopped => return Some(Input::Shutdown),
             Read::Woken if idle && !self.is_current() => return Some(Input::Shutdown),
             Read::Woken => {}
@@ -626,7 +624,7 @@ impl Environment {
     }
 
     /// The processes are gone: how the first one ended.
-    fn exited(&mut self, ended: std::io::Result<std::process::ExitStatus>, was_ready: bool) -> Option<Input> {
+    fn exited(&mut self, ended: Option<std::process::ExitStatus>, was_ready: bool) -> Option<Input> {
         self.drain();
         let Some(mut process) = self.process.take() else { return Some(Input::Gone(Exit::Code(1))) };
         let mut last = Vec::new();
@@ -639,7 +637,7 @@ impl Environment {
         (self.runtime, self.extensions) = (None, BTreeMap::new());
         (self.starting, self.early) = (true, Vec::new());
         self.limits.extensions = Extensions::None;
-        let Ok(ended) = ended else { return Some(Input::Gone(Exit::Code(1))) };
+        let Some(ended) = ended else { return Some(Input::Gone(Exit::Code(1))) };
         // The walls themselves could not be built.
         let refused = process.launched.walls == Walls::Rooted && !process.told && !was_ready;
         if refused && ended.code() == Some(125) {
@@ -647,7 +645,7 @@ impl Environment {
             self.launch();
             return None;
         }
-        Some(Input::Gone(process.killed.unwrap_or_else(|| process.launched.exit(ended, process.number))))
+        Some(Input::Gone(process.killed.unwrap_or_else(|| process.launched.exit(ended, &self.runtime_api))))
     }
 
     /// What the function's side said, as an input, if it is one.
@@ -798,7 +796,6 @@ impl Environment {
                 self.memory = Memory { root: number, own: walls.own(), ..Memory::default() };
                 self.process = Some(Process {
                     launched,
-                    number,
                     stdout,
                     stderr,
                     out: Splitter::default(),
