@@ -16,6 +16,7 @@ use layerwise::model::{Sha256, Target};
 use layerwise::pipeline::{self, Built, FunctionJob, LockPolicy};
 use layerwise::prove;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Context;
@@ -116,10 +117,16 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
         let mut events = server.events();
         let request = Request { payload: payload.into(), ..Request::default() };
         let mut invoked = std::pin::pin!(server.invoke(&args.name, request));
-        let log = |event: &Event| {
-            if let Event::Log { message, .. } = event {
-                crate::ui::to_stderr(message);
+        let log = |event: Result<Arc<Event>, RecvError>| match event {
+            Ok(event) => {
+                if let Event::Log { message, .. } = &*event {
+                    crate::ui::to_stderr(message);
+                }
             }
+            Err(RecvError::Lagged(missed)) => {
+                crate::ui::to_stderr(&format!("layerwise: {missed} lines came too fast to be shown\n"));
+            }
+            Err(RecvError::Closed) => {}
         };
         let answer = loop {
             tokio::select! {
@@ -129,11 +136,11 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
                     return Ok(code);
                 }
                 Some(asked) = asked.recv() => project.answer(asked, &server).await,
-                Ok(event) = events.recv() => log(&event),
+                event = events.recv() => log(event),
             }
         };
         while let Ok(event) = events.try_recv() {
-            log(&event);
+            log(Ok(event));
         }
         server.stop().await;
         let answer =
