@@ -6,7 +6,7 @@
 //! what it starts: the extensions and the runtime. Nothing outlives it: the kernel kills what is in its namespace.
 //!
 //! Where namespaces are refused, one process of layerwise, the keeper, starts the same programs in the host's file
-//! system. Orphans become its children, so that it finds and kills all that is left; see [`DIFFERENCES`] for what differs.
+//! system. Orphans become its children, so that it finds and kills all that is left; the environment's log says what differs.
 //! Elsewhere than on Linux the runtime is started as it is.
 //!
 //! Whoever keeps is talked to through its standard input, a socket: a byte asks it to end or kill the runtime, the end of
@@ -447,7 +447,7 @@ mod linux {
     const MOST: u64 = 1024;
 
     pub(super) fn outer(exe: &Path, spec_file: &OsString, spec: &Spec) -> io::Result<i32> {
-        enter(CloneFlags::empty())?;
+        enter(CloneFlags::empty()).map_err(|error| io::Error::other(format!("failed to make namespaces: {error}")))?;
         // It may have ended before our life was bound to its: then nobody would end us.
         if nix::unistd::getppid().as_raw().unsigned_abs() != spec.parent {
             return Ok(1);
