@@ -353,6 +353,8 @@ fn answers_are_lambdas() {
         assert!(log.contains(part), "{part}\n{log}");
     }
     assert_eq!(log.matches("INIT_REPORT").count(), 2, "the start is tried again\n{log}");
+    let log = serving.log("no-attribute");
+    assert!(log.contains("layerwise: handler: Handler 'gone' missing on module 'index'"), "{log}");
     assert!(serving.log("sleeps").contains("Task timed out after 2.00 seconds"), "{}", serving.log("sleeps"));
     check("prints", "{}", "null");
     check("stays", "{}", "null");

@@ -566,6 +566,7 @@ fn handlers_that_are_missing() {
     missing("def lambda_handler(event, context):\n    return event\n");
     missing("import os\nclass A:\n    def f(self): self.handler = os.handler\n");
     missing("# handler\nx = 'handler'\n");
+    missing("import sys\nsys.path.append('lib')\n");
     for has in [
         "def handler(event, context): pass",
         "async def handler(event, context): pass",

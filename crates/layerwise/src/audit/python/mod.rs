@@ -62,7 +62,7 @@ impl PythonFacts {
         // Words that the lexer may take for keywords, and what Python may normalize.
         let plain =
             name.is_ascii() && !matches!(name, "match" | "case" | "type" | "lazy" | "_") && !name.starts_with("__");
-        let sure = plain && self.problem.is_none() && !self.dynamic_attributes && !self.machinery;
+        let sure = plain && self.problem.is_none() && !self.dynamic_attributes;
         sure && self.names.as_ref().is_some_and(|names| names.binary_search(&hash(name.as_bytes())).is_err())
     }
 }
