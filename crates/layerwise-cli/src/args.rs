@@ -378,6 +378,15 @@ pub(crate) struct InvokeArgs {
     /// A sample event
     #[arg(long, value_name = "KIND")]
     pub(crate) event: Option<EventName>,
+    /// Invoke the function of this name (or ARN) on AWS instead
+    #[arg(long, help_heading = "On AWS", conflicts_with_all = ["dir", "compile", "python"])]
+    pub(crate) remote: bool,
+    /// The function's region
+    #[arg(long, value_name = "REGION", requires = "remote", help_heading = "On AWS")]
+    pub(crate) region: Option<String>,
+    /// The profile of ~/.aws/config [env: AWS_PROFILE]
+    #[arg(long, value_name = "NAME", requires = "remote", help_heading = "On AWS")]
+    pub(crate) profile: Option<String>,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
 }
@@ -402,8 +411,10 @@ Examples:
   layerwise invoke dev-chatbot-document-processor --payload '{\"test\": true}'
   layerwise invoke api --event apigw-v2
   layerwise invoke api --payload-file event.json > answer.json
+  layerwise invoke dev-chatbot-document-processor --event s3 --remote --region eu-west-1
 
-The answer is on stdout, the function's log on stderr. Exit code 12 if the function fails.";
+The answer is on stdout, the function's log on stderr (with --remote its end, at most 4 KiB). Exit code 12 if the function
+fails.";
 
 #[derive(Debug, Args, Default, Clone)]
 #[command(after_help = LOCK_EXAMPLES)]

@@ -46,7 +46,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     (
         "AWS_*",
         "Who and where we are in AWS, as the AWS SDK reads them (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, `AWS_REGION`, \
-         `AWS_ENDPOINT_URL`, …), for `publish`, `promote` and `logs`.",
+         `AWS_ENDPOINT_URL`, …), for `publish`, `promote`, `logs` and `invoke --remote`.",
     ),
     ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc`, `qemu`, `docker` and `podman` are looked for."),
     (
@@ -123,7 +123,7 @@ impl Environment {
             });
         }
         if let Some((stage, rest)) = args.split_first()
-            && (stage == launch::OUTER || stage == launch::INNER)
+            && [launch::OUTER, launch::INNER, launch::KEEPER].iter().any(|own| stage == own)
         {
             let run = launch::run(stage.to_str()?, rest, self.program.as_deref()?);
             return Some(run.map_or_else(|error| (125, Some(format!("layerwise: {error}"))), |code| (code, None)));

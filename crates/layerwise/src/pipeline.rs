@@ -678,11 +678,13 @@ struct Making<'a> {
 fn pack_and_judge(contents: Contents, making: &Making<'_>, io: &Io) -> Result<Built, Error> {
     let Contents { name, wheels, files, assembled, .. } = &contents;
     let unzipped_bytes = assembled.tree.unzipped_bytes();
-    let beside = making.beside.iter().map(|layer| match layer {
-        Attached::Built(layer) => layer.assembled.tree.unzipped_bytes(),
-        Attached::Path(_) => 0,
-    });
-    let together = unzipped_bytes + beside.sum::<u64>();
+    let mut together = unzipped_bytes;
+    for layer in making.beside {
+        together = together.saturating_add(match layer {
+            Attached::Built(layer) => layer.assembled.tree.unzipped_bytes(),
+            Attached::Path(path) => artifact::unzipped_bytes(path)?,
+        });
+    }
     if together > limits::UNZIPPED_BYTES {
         return Err(Error::TooLarge {
             name: name.clone(),

@@ -16,6 +16,7 @@ use layerwise::model::{Sha256, Target};
 use layerwise::pipeline::{self, Built, FunctionJob, LockPolicy};
 use layerwise::prove;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Context;
@@ -69,29 +70,43 @@ pub(super) fn serve(args: &ServeArgs, context: &Context<'_>) -> Result<Code, Fai
         }
         let serving = tokio::spawn(local::serve(listener, server.clone()));
         let mut events = server.events();
+        let show = |event: &Event| {
+            if let Some(line) = human::happened(event, page) {
+                // Whoever has closed stdout does not want to see it.
+                drop(context.ui.summary(&line));
+            }
+        };
         let code = loop {
             tokio::select! {
                 code = exit::stopped() => break code,
                 Some(asked) = asked.recv() => project.answer(asked, &server).await,
                 event = events.recv() => {
-                    if let Ok(event) = event
-                        && let Some(line) = human::happened(&event, page)
-                    {
-                        // Whoever has closed stdout does not want to see it.
-                        drop(context.ui.summary(&line));
-                    }
+                    event.iter().for_each(|event| show(event));
                 }
             }
         };
-        server.stop().await;
+        // What extensions and runtimes say at their end is seen, too.
+        let mut stopping = std::pin::pin!(server.stop());
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                Ok(event) = events.recv() => show(&event),
+            }
+        }
+        while let Ok(event) = events.try_recv() {
+            show(&event);
+        }
         serving.abort();
         Ok(code)
     })
 }
 
 pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, Failure> {
-    let build = build_args(&args.dir, std::slice::from_ref(&args.name), &args.local);
     let payload = payload(args, context)?;
+    if args.remote {
+        return invoke_remote(args, payload, context);
+    }
+    let build = build_args(&args.dir, std::slice::from_ref(&args.name), &args.local);
     run(context, async |scratch: &Path| {
         let mut project = Project::new(&build, &args.local, context, scratch);
         let (server, mut asked) = server(context, scratch, 1, Vec::new());
@@ -100,12 +115,18 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
         }
         context.ui.events().finish();
         let mut events = server.events();
-        let request = Request { payload: payload.into(), context: None };
+        let request = Request { payload: payload.into(), ..Request::default() };
         let mut invoked = std::pin::pin!(server.invoke(&args.name, request));
-        let log = |event: &Event| {
-            if let Event::Log { message, .. } = event {
-                crate::ui::to_stderr(message);
+        let log = |event: Result<Arc<Event>, RecvError>| match event {
+            Ok(event) => {
+                if let Event::Log { message, .. } = &*event {
+                    crate::ui::to_stderr(message);
+                }
             }
+            Err(RecvError::Lagged(missed)) => {
+                crate::ui::to_stderr(&format!("layerwise: {missed} lines came too fast to be shown\n"));
+            }
+            Err(RecvError::Closed) => {}
         };
         let answer = loop {
             tokio::select! {
@@ -115,13 +136,17 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
                     return Ok(code);
                 }
                 Some(asked) = asked.recv() => project.answer(asked, &server).await,
-                Ok(event) = events.recv() => log(&event),
+                event = events.recv() => log(event),
             }
         };
         while let Ok(event) = events.try_recv() {
-            log(&event);
+            log(Ok(event));
         }
         server.stop().await;
+        // What extensions say at their end.
+        while let Ok(event) = events.try_recv() {
+            log(Ok(event));
+        }
         let answer =
             answer.map_err(|error| Failure::system("failed to invoke the function", &std::io::Error::other(error)))?;
         let (body, code) = match answer.outcome {
@@ -131,6 +156,31 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
         context.answer(&format!("{}\n", String::from_utf8_lossy(&body)))?;
         Ok(code)
     })
+}
+
+/// The same on AWS: the answer on stdout, the end of the log on stderr.
+fn invoke_remote(args: &InvokeArgs, payload: Vec<u8>, context: &Context<'_>) -> Result<Code, Failure> {
+    let mut result = Err(Failure::bug());
+    let ended = exit::block_on(async {
+        result = async {
+            let at = (args.region.as_deref(), args.profile.as_deref());
+            let client = super::logs::connect(&args.name, at, context).await?;
+            let invoked = client.invoke(&args.name, payload).await?;
+            crate::ui::to_stderr(&super::logs::harmless(&invoked.log));
+            context.answer(&format!("{}\n", String::from_utf8_lossy(&invoked.payload)))?;
+            Ok(if invoked.error.is_some() { Code::Failed(Kind::Function) } else { Code::Success })
+        }
+        .await;
+        match &result {
+            Ok(code) => *code,
+            Err(failure) => failure.code(),
+        }
+    });
+    match ended.map_err(|error| Failure::system("failed to start", &error))? {
+        // What was under way has no result.
+        code @ (Code::Interrupted | Code::Terminated) => Ok(code),
+        _ => result,
+    }
 }
 
 /// A thousand clients may come at one moment: they wait to be accepted instead of being turned away.

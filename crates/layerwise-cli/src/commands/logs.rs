@@ -44,10 +44,7 @@ pub(super) fn run(args: &LogsArgs, context: &Context<'_>) -> Result<Code, Failur
 }
 
 async fn follow(args: &LogsArgs, since: Duration, context: &Context<'_>) -> Result<(), Failure> {
-    let settings = client_settings(args.profile.as_deref(), context.environment);
-    // `arn:aws:lambda:REGION:…`
-    let of_arn = args.function.strip_prefix("arn:").and_then(|rest| rest.split(':').nth(2));
-    let client = Client::connect(args.region.as_deref().or(of_arn), &settings).await?;
+    let client = connect(&args.function, (args.region.as_deref(), args.profile.as_deref()), context).await?;
     let group = client.function(&args.function).await?.log_group;
     let mut from = millis(Environment::clock()) - i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     let mut seen: BTreeSet<(i64, String)> = BTreeSet::new();
@@ -74,9 +71,26 @@ async fn follow(args: &LogsArgs, since: Duration, context: &Context<'_>) -> Resu
     }
 }
 
+/// AWS in the region (and of the profile) that was asked for, or else that of the function's ARN.
+pub(super) async fn connect(
+    function: &str,
+    (region, profile): (Option<&str>, Option<&str>),
+    context: &Context<'_>,
+) -> Result<Client, AwsError> {
+    let settings = client_settings(profile, context.environment);
+    // `arn:aws:lambda:REGION:…`
+    let of_arn = function.strip_prefix("arn:").and_then(|rest| rest.split(':').nth(2));
+    Client::connect(region.or(of_arn), &settings).await
+}
+
 /// The function's own words; what could move a terminal's cursor is taken out.
 fn plain(line: &LogLine) -> String {
-    let text: String = line.text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    harmless(&line.text)
+}
+
+/// What a function has written, without what could move a terminal's cursor.
+pub(super) fn harmless(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
     format!("{}\n", text.trim_end_matches('\n'))
 }
 

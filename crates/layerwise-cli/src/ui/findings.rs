@@ -737,7 +737,7 @@ const fn about(rule: Rule) -> About {
         }
         Rule::Handler => row(
             "error",
-            "The handler has no dot, names a built-in module, or its file is not there.",
+            "The handler has no dot, names a built-in module, its file is not there, or that surely has no such function.",
             "`file.function`.",
         ),
         Rule::RequirementMissing => row(

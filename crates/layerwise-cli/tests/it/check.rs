@@ -87,7 +87,7 @@ fn an_artifact_of_the_project() {
 
 #[test]
 fn a_function_with_its_layers() {
-    let function = zip(&[("index.py", b"import native, helper\n")]);
+    let function = zip(&[("index.py", b"import native, helper\nhandler = native.f\n")]);
     let first = zip(&[("python/helper.py", b"x = 1\n")]);
     let second = zip(&[("python/helper.py", b"x = 2\n"), ("python/native/__init__.py", b"import absent\n")]);
     let files = [("function.zip", &function[..]), ("a.zip", &first), ("b.zip", &second)];
@@ -96,6 +96,9 @@ fn a_function_with_its_layers() {
     insta::assert_snapshot!(run.text());
     let run = with(&files, &format!("{line} --json")).run().failure(9);
     assert_eq!(found(&run), ["import-missing python/native/__init__.py", "layer-conflict python/helper.py"]);
+    let run = with(&files, &line.replace("index.handler", "index.lambda_handler")).run().failure(9);
+    let said = "Lambda: Runtime.HandlerNotFound: Handler 'lambda_handler' missing on module 'index'";
+    assert!(run.stdout.contains(said) && run.stdout.contains("2 errors"), "{run}");
     let run = with(&files, "check function.zip --handler index.handler --runtime python3.13 --json").run().failure(9);
     assert_eq!(found(&run), ["import-missing index.py"; 2]);
 }

@@ -1,6 +1,6 @@
 //! Functions' own zips, and files that no package brings.
 
-use layerwise_testkit::{Cli, Index, Served, Wheel, sha256, wheel};
+use layerwise_testkit::{Cli, Index, Member, RawZip, Served, Wheel, sha256, wheel};
 
 use super::archive::{names, text};
 use super::{beta, json, layerwise, left_in};
@@ -131,6 +131,25 @@ fn files_that_are_not_what_was_promised() {
     refused(&file("a", "path = 'own/a.txt'\nunpack = true", "a"), 6, &["failed to unpack `a`"]);
     let over = file("python/beta.py", "path = 'own/a.txt'", "a");
     refused(&over, 6, &["both bring `python/beta.py`"]);
+}
+
+/// Lambda's limit is for the function and its layers together, whoever made them.
+#[test]
+fn a_layer_that_somebody_has_made_counts() {
+    let served = Index::new().wheel(beta()).serve();
+    let zeros = |mebibytes| RawZip::new().member(Member::zeros("python/zeros", mebibytes)).bytes();
+    let config = FUNCTION.replace("['base']", "['base', './other.zip']");
+    let cli = project(&served, &config).file("other.zip", zeros(1));
+    let _run = cli.run().success();
+    let cli = cli.file("other.zip", zeros(250));
+    let run = cli.run().failure(7);
+    assert!(run.stderr.contains("bytes unzipped; Lambda takes at most 262144000"), "{run}");
+    // The same as a directory.
+    let config = FUNCTION.replace("['base']", "['./other']");
+    let cli = project(&served, &config).file("other/python/zeros", "");
+    let zeros = fs_err::OpenOptions::new().write(true).open(cli.project().join("other/python/zeros")).unwrap();
+    zeros.set_len(250 << 20).unwrap();
+    let _run = cli.run().failure(7);
 }
 
 #[test]

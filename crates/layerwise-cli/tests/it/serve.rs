@@ -7,12 +7,13 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use layerwise_testkit::Cli;
+use layerwise_testkit::{Cli, Member, RawZip};
 use serde_json::{Value, json};
 
 use super::real_index::{real, skipped};
@@ -21,6 +22,8 @@ use super::real_index::{real, skipped};
 struct Serving {
     child: Child,
     port: u16,
+    /// What it has printed since.
+    printed: Arc<Mutex<String>>,
     _cli: Cli,
 }
 
@@ -74,6 +77,31 @@ impl Serving {
         let python = layerwise_testkit::python(11).unwrap();
         let mut command = cli.command();
         command.args(["serve", "--port", "0", "--python"]).arg(python).args(more);
+        Some(Self::spawn(command, cli))
+    }
+
+    /// The same, where no namespaces are to be had: in a user namespace that allows no other.
+    fn start_open(test: &str, cli: Cli, more: &[&str]) -> Option<Self> {
+        let Some(python) = layerwise_testkit::python(11) else {
+            skipped(test, "no Python 3.11 here to run functions with");
+            return None;
+        };
+        const REFUSE: &str = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+        let possible = Command::new("/usr/bin/unshare").args(["--user", "--map-root-user", "true"]).status();
+        if !possible.is_ok_and(|status| status.success()) {
+            skipped(test, "no unshare here, or no user namespaces to refuse");
+            return None;
+        }
+        let inner = cli.command();
+        let mut command = Command::new("/usr/bin/unshare");
+        command.args(["--user", "--map-root-user", "/bin/sh", "-c", REFUSE, "sh"]).arg(inner.get_program());
+        command.args(["serve", "--port", "0", "--python"]).arg(python).args(more).env_clear();
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(cli.project());
+        Some(Self::spawn(command, cli))
+    }
+
+    fn spawn(mut command: Command, cli: Cli) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let port = loop {
@@ -82,9 +110,10 @@ impl Serving {
                 break port.parse().unwrap();
             }
         };
-        // What it prints must go somewhere.
-        thread::spawn(move || lines.for_each(drop));
-        Some(Self { child, port, _cli: cli })
+        let printed = Arc::new(Mutex::new(String::new()));
+        let into = Arc::clone(&printed);
+        thread::spawn(move || lines.for_each(|line| *into.lock().unwrap() += &(line.unwrap_or_default() + "\n")));
+        Self { child, port, printed, _cli: cli }
     }
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -173,6 +202,29 @@ def forks(event, context):
     for _ in range(5):
         if os.fork() == 0: time.sleep(1000)
     time.sleep(1000)
+def answers(event, context):
+    http = event["requestContext"]["http"]
+    words = [http["method"], event["rawPath"], event["rawQueryString"], str(event.get("body"))]
+    return {"statusCode": 201, "cookies": ["a=1"], "body": " ".join(words)}
+def where(event, context): return os.environ["AWS_LAMBDA_RUNTIME_API"]
+def detaches(event, context):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.execvp("sleep", ["sleep", event["mark"]])
+        os._exit(0)
+    os.wait()
+    if event.get("stay"): time.sleep(1000)
+def divides(event, context):
+    for _ in range(3):
+        if os.fork() == 0:
+            kept = b"x" * 60_000_000
+            time.sleep(1000)
+    time.sleep(1000)
+def peaks(event, context): len(b"x" * 70_000_000)
+def floods(event, context):
+    while True: print("x" * 999)
 def prints(event, context):
     for _ in range(10000): print("x" * 9999)
 def large(event, context): return "x" * 7_000_000
@@ -192,19 +244,25 @@ def writes(event, context):
         return "written"
     return [tried(path) for path in ("/var/task/a", "/opt/a", "/a", "/tmp/a")]
 def sees(event, context):
-    return [sys.path[:3], os.environ["LAMBDA_TASK_ROOT"], os.environ["AWS_EXECUTION_ENV"], os.getcwd(),
+    return [sys.path[:5], [os.environ.get(name) for name in ("LANG", "LC_CTYPE", "SHLVL", "_AWS_XRAY_DAEMON_PORT")], os.environ["LAMBDA_TASK_ROOT"], os.environ["AWS_EXECUTION_ENV"], os.getcwd(),
             "HOME" in os.environ, context.function_name, context.memory_limit_in_mb, os.path.exists("/dev/shm")]
 def told(event, context): print("INFO one"); print("ERROR two"); return context.client_context and context.client_context.custom
 "#;
 
 /// Function → file.handler of a project with all of them.
-const FUNCTIONS: [(&str, &str); 25] = [
+const FUNCTIONS: [(&str, &str); 31] = [
     ("ok", "index.ok"),
     ("raises", "index.raises"),
     ("exits", "index.exits"),
     ("leaves", "index.leaves"),
     ("crashes", "index.crashes"),
     ("forks", "index.forks"),
+    ("answers", "index.answers"),
+    ("where", "index.where"),
+    ("detaches", "index.detaches"),
+    ("divides", "index.divides"),
+    ("peaks", "index.peaks"),
+    ("floods", "index.floods"),
     ("prints", "index.prints"),
     ("large", "index.large"),
     ("a_set", "index.a_set"),
@@ -279,6 +337,8 @@ fn answers_are_lambdas() {
     let timeout = "Sandbox.Timedout: RequestId: ID Error: Task timed out after 2.00 seconds";
     check("sleeps", "{}", timeout);
     check("forks", "{}", timeout);
+    check("floods", "{}", timeout);
+    check("divides", "{}", &exit("with error: signal: killed"));
     check("opens", "{}", "OSError: [Errno 24] Too many open files: '/dev/null'");
     let large =
         "Function.ResponseSizeTooLarge: Response payload size exceeded maximum allowed payload size (6291556 bytes).";
@@ -293,6 +353,8 @@ fn answers_are_lambdas() {
         assert!(log.contains(part), "{part}\n{log}");
     }
     assert_eq!(log.matches("INIT_REPORT").count(), 2, "the start is tried again\n{log}");
+    let log = serving.log("no-attribute");
+    assert!(log.contains("layerwise: handler: Handler 'gone' missing on module 'index'"), "{log}");
     assert!(serving.log("sleeps").contains("Task timed out after 2.00 seconds"), "{}", serving.log("sleeps"));
     check("prints", "{}", "null");
     check("stays", "{}", "null");
@@ -301,11 +363,13 @@ fn answers_are_lambdas() {
         "{}",
         "[\"Read-only file system\",\"Read-only file system\",\"Read-only file system\",\"written\"]",
     );
-    let path = "[\"/var/task\",\"/opt/python/lib/python3.11/site-packages\",\"/opt/python\"]";
+    let path = "[\"/var/task\",\"/opt/python/lib/python3.11/site-packages\",\"/opt/python\",\
+                \"/var/lang/lib/python3.11/site-packages\",\"/var/runtime\"]";
+    let names = "[\"en_US.UTF-8\",null,\"0\",\"2000\"]";
     check(
         "sees",
         "{}",
-        &format!("[{path},\"/var/task\",\"AWS_Lambda_python3.11\",\"/var/task\",false,\"sees\",\"128\",false]"),
+        &format!("[{path},{names},\"/var/task\",\"AWS_Lambda_python3.11\",\"/var/task\",false,\"sees\",\"128\",false]"),
     );
     // After all that, it works as before.
     check("ok", "{\"a\":2}", "{\"a\":2}");
@@ -396,6 +460,15 @@ fn the_api_is_lambdas() {
         .collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{tail}");
 
+    // The function's URL, in both forms.
+    let url = serving.send("PUT", "/url/answers/a/b?x=1", &[("content-type", "text/plain")], b"hi");
+    assert_eq!((url.status, url.body.as_str(), url.header("set-cookie")), (201, "PUT /a/b x=1 hi", Some("a=1")));
+    let host = [("host", "answers.lambda-url.localhost")];
+    assert_eq!(serving.send("GET", "/c", &host, b"").body, "GET /c  None");
+    assert_eq!(serving.send("GET", "/url/raises/", &[], b"").status, 502);
+    assert_eq!(serving.send("GET", "/url/gone/", &[], b"").status, 404);
+    assert_eq!(serving.send("GET", "/url/ok/", &[("origin", "http://evil.example")], b"").status, 403);
+
     // What `aws logs` asks for.
     let group = json!({ "logGroupName": "/aws/lambda/told", "filterPattern": "ERROR" });
     let found = serving.logs("FilterLogEvents", &group);
@@ -420,10 +493,22 @@ fn the_api_is_lambdas() {
         serving.send("POST", "/2015-03-31/functions/raises/invocations", &[("x-amz-invocation-type", "Event")], b"{}");
     assert_eq!(event.status, 202);
     let began = Instant::now();
-    while serving.log("raises").matches("REPORT RequestId").count() < 3 {
+    let id = event.header("x-amzn-requestid").expect("the answer has the request's id").to_owned();
+    // All tries have the id of the answer.
+    while serving.log("raises").matches(&format!("START RequestId: {id} ")).count() < 3 {
         assert!(began.elapsed() < Duration::from_secs(30), "{}", serving.log("raises"));
         thread::sleep(Duration::from_millis(100));
     }
+
+    // Not without bound: 32 MiB of events may wait.
+    let megabyte = format!("{{\"for\": 1.9, \"x\": \"{}\"}}", "x".repeat(1_000_000));
+    let send = || {
+        let path = "/2015-03-31/functions/sleeps/invocations";
+        serving.send("POST", path, &[("x-amz-invocation-type", "Event")], megabyte.as_bytes())
+    };
+    let answers: Vec<Answer> = (0..60).map(|_| send()).collect();
+    assert!(answers[..32].iter().all(|answer| answer.status == 202), "{answers:?}");
+    check(answers.last().unwrap(), 429, "TooManyRequestsException", "Rate Exceeded.");
 }
 
 #[test]
@@ -507,6 +592,279 @@ fn counts_add_up_and_nothing_is_left() {
     }
 }
 
+/// Numbers of processes with this in their command line, wherever they hang.
+fn marked(mark: &str) -> Vec<u32> {
+    let output = Command::new("pgrep").args(["-f", &format!("^sleep {mark}")]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().map(|number| number.parse().unwrap()).collect()
+}
+
+#[track_caller]
+fn wait_until(what: &str, seconds: u64, mut so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(seconds), "{what}: not after {seconds} s");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Without namespaces: what a function starts does not stay, memory is bounded, and the log says what differs.
+#[test]
+fn without_namespaces() {
+    const TEST: &str = "without_namespaces";
+    let Some(cli) = project(TEST) else { return };
+    let Some(mut serving) = Serving::start_open(TEST, cli, &["--concurrency", "4"]) else { return };
+    assert_eq!(serving.invoke("ok", "{\"a\":1}").outcome(), "{\"a\":1}");
+    let log = serving.log("ok");
+    assert!(log.contains("layerwise: namespaces are not to be had here: paths and files are this machine's"), "{log}");
+    assert!(log.contains("layerwise: failed to make namespaces: "), "{log}");
+    assert!(!log.contains("INIT_REPORT"), "it has not failed to start\n{log}");
+
+    // A child that has left its parent, its session and SIGTERM behind it ends with the environment all the same.
+    let mark = |number: u32| format!("{}.{number}", 700_000 + std::process::id());
+    let payload = |number: u32, stay: bool| json!({ "mark": mark(number), "stay": stay }).to_string();
+    let answer = serving.invoke("detaches", &payload(1, true)).outcome();
+    assert!(answer.ends_with("Task timed out after 2.00 seconds"), "{answer}");
+    wait_until("the orphan of a timeout is gone", 5, || marked(&mark(1)).is_empty());
+    assert!(serving.invoke("forks", "{}").outcome().ends_with("Task timed out after 2.00 seconds"));
+    wait_until("its children are gone", 5, || {
+        serving.processes().iter().filter(|(_, command)| command.contains("bootstrap.py")).count() == 1
+    });
+
+    // The whole tree counts.
+    let killed = "Error: Runtime exited with error: signal: killed";
+    for function in ["grows", "divides"] {
+        let answer = serving.invoke(function, "{}").outcome();
+        assert!(answer.starts_with("Runtime.ExitError") && answer.ends_with(killed), "{function}: {answer}");
+    }
+    serving.invoke("peaks", "{}");
+    let log = serving.log("peaks");
+    let most: u64 = log.rsplit_once("Max Memory Used: ").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    assert!((67..128).contains(&most), "a peak that has passed counts\n{log}");
+
+    // The keeper itself is killed.
+    thread::scope(|scope| {
+        let invoked = scope.spawn(|| serving.invoke("detaches", &payload(3, true)).outcome());
+        wait_until("it has detached", 5, || marked(&mark(3)).len() == 1);
+        let keepers: Vec<_> =
+            serving.processes().into_iter().filter(|(_, command)| command.contains("__lambda-keeper")).collect();
+        assert!(!keepers.is_empty());
+        for (number, _) in keepers {
+            Command::new("kill").args(["-9", &number.to_string()]).status().unwrap();
+        }
+        let outcome = invoked.join().unwrap();
+        assert!(outcome.ends_with("Runtime exited with error: signal: killed"), "{outcome}");
+    });
+    wait_until("what it kept is gone", 5, || marked(&mark(3)).is_empty());
+
+    // The server is killed: the runtime, and what it has left behind, end with it.
+    assert_eq!(serving.invoke("detaches", &payload(2, false)).outcome(), "null");
+    assert_eq!(marked(&mark(2)).len(), 1, "it lives as long as its environment");
+    let processes = serving.processes();
+    assert!(processes.iter().any(|(_, command)| command.contains("bootstrap.py")), "{processes:?}");
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    let alive = |(number, _): &(u32, String)| std::path::Path::new(&format!("/proc/{number}/exe")).exists();
+    wait_until("nothing is left", 5, || !processes.iter().any(alive) && marked(&mark(2)).is_empty());
+}
+
+/// An extension that subscribes to telemetry and writes down what it gets.
+const EXTENSION: &str = r#"#!/usr/bin/env python3
+import http.server, json, os, socket, sys, threading, time, urllib.error, urllib.request
+API = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"]
+FILE = os.environ.get("TMPDIR", "/tmp") + "/telemetry"
+got = []
+class Listener(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        got.extend(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        with open(FILE + ".new", "w") as file: json.dump(got, file)
+        os.replace(FILE + ".new", FILE)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *args): pass
+try: at = (socket.gethostbyname("sandbox.localdomain"), 4243)
+except OSError: at = ("0.0.0.0", 0)
+server = http.server.HTTPServer(at, Listener)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+def call(method, path, body=None, **headers):
+    headers = {key.replace("_", "-"): value for key, value in headers.items()}
+    data = json.dumps(body).encode() if body else None
+    return urllib.request.urlopen(urllib.request.Request(API + path, data, headers, method=method))
+def subscribe(uri):
+    try:
+        call("PUT", "/2022-07-01/telemetry", {
+            "schemaVersion": "2022-12-13", "types": ["platform", "function", "extension"],
+            "buffering": {"maxItems": 1000, "maxBytes": 262144, "timeoutMs": 25},
+            "destination": {"protocol": "HTTP", "URI": uri}}, Lambda_Extension_Identifier=ID)
+        return 200
+    except urllib.error.HTTPError as error: return error.code
+answer = call("POST", "/2020-01-01/extension/register", {"events": ["INVOKE", "SHUTDOWN"]}, Lambda_Extension_Name="watcher")
+ID = answer.headers["Lambda-Extension-Identifier"]
+print("extension: subscribed", subscribe("http://evil.example:80"), subscribe(f"http://sandbox.localdomain:{server.server_port}/x"),
+      "_HANDLER" in os.environ, flush=True)
+while True:
+    event = json.load(call("GET", "/2020-01-01/extension/event/next", Lambda_Extension_Identifier=ID))
+    if event["eventType"] == "SHUTDOWN":
+        left = event["deadlineMs"] - time.time() * 1000
+        print("extension: SHUTDOWN", event["shutdownReason"], 1000 < left <= 2000, flush=True)
+        break
+"#;
+
+const WATCHED: &str = r#"
+import json, os, signal, sys, time
+def stop(*_):
+    print("the function has got SIGTERM")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+def h(event, context):
+    print("from the function")
+    if "exit" in event: os._exit(event["exit"])
+    time.sleep(event.get("for", 0))
+    try: return json.load(open(os.environ.get("TMPDIR", "/tmp") + "/telemetry"))
+    except FileNotFoundError: return []
+"#;
+
+/// A project whose function `watched` has the extension.
+fn watched(test: &str) -> Option<Cli> {
+    let config = "runtime = 'python3.11'\n[function.watched]\ncode = 'src'\nhandler = 'index.h'\ntimeout = 3\n\
+                  layers = ['./watcher.zip']\n";
+    let layer = RawZip::new().member(Member::new("extensions/watcher", EXTENSION).mode(0o100_755));
+    let cli = real(test)?.file("layerwise.toml", config).file("src/index.py", WATCHED);
+    Some(cli.file("watcher.zip", layer.bytes()))
+}
+
+/// Invokes until the extension has been sent an event for which `wanted` says so; all that it was sent.
+#[track_caller]
+fn telemetry(serving: &Serving, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let mut got = Vec::new();
+    wait_until("telemetry", 20, || {
+        let answer = serving.invoke("watched", "{}");
+        got = answer.json().as_array().unwrap_or_else(|| panic!("{answer:?}\n{}", serving.log("watched"))).clone();
+        got.iter().any(&wanted)
+    });
+    got
+}
+
+/// An external extension gets telemetry, and hears of each end, as on Lambda.
+#[test]
+fn extensions_are_lambdas() {
+    const TEST: &str = "extensions_are_lambdas";
+    let Some(cli) = watched(TEST) else { return };
+    let source = cli.project().join("src/index.py");
+    let Some(mut serving) = Serving::start(TEST, cli, &[]) else { return };
+    // Two environments at once: each has its own `sandbox.localdomain`.
+    thread::scope(|scope| {
+        let both = [0, 1].map(|_| scope.spawn(|| serving.invoke("watched", "{\"for\": 1}")));
+        for answer in both {
+            assert_eq!(answer.join().unwrap().status, 200);
+        }
+    });
+    let got = telemetry(&serving, |event| event["type"] == "platform.report");
+    let types: Vec<&str> = got.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let first = |kind: &str| {
+        let at = types.iter().position(|one| *one == kind).unwrap_or_else(|| panic!("no {kind}: {types:?}"));
+        (at, &got[at]["record"])
+    };
+    let order = [
+        "platform.initStart",
+        "platform.telemetrySubscription",
+        "platform.extension",
+        "platform.initRuntimeDone",
+        "platform.initReport",
+        "platform.start",
+        "function",
+        "platform.runtimeDone",
+        "platform.report",
+    ];
+    assert!(order.map(|kind| first(kind).0).is_sorted(), "{types:?}");
+    assert_eq!(first("function").1, "from the function");
+    assert_eq!(first("extension").1, "extension: subscribed 400 200 False");
+    assert_eq!(
+        first("platform.extension").1,
+        &json!({ "name": "watcher", "state": "Ready", "events": ["INVOKE", "SHUTDOWN"] })
+    );
+    let start = first("platform.start").1;
+    let report = first("platform.report").1;
+    assert_eq!((&start["requestId"], &report["status"]), (&report["requestId"], &json!("success")));
+    let metrics = &report["metrics"];
+    assert!(metrics["durationMs"].as_f64() > Some(900.0) && metrics["initDurationMs"].is_number(), "{report}");
+    assert!(first("platform.runtimeDone").1["metrics"]["producedBytes"].is_number());
+    let log = serving.log("watched");
+    for line in [
+        "EXTENSION\tName: watcher\tState: Ready\tEvents: [INVOKE, SHUTDOWN]\n",
+        "TELEMETRY\tName: watcher\tState: Subscribed\tTypes: [platform, function, extension]\n",
+    ] {
+        assert!(log.contains(line), "{log}");
+    }
+
+    // Why it ends.
+    let told = |reason: &str| {
+        let line = format!("extension: SHUTDOWN {reason} True\n");
+        wait_until(&line, 5, || serving.log("watched").contains(&line));
+    };
+    let timeout = serving.invoke("watched", "{\"for\": 100}").outcome();
+    assert!(timeout.ends_with("Task timed out after 3.00 seconds"), "{timeout}");
+    told("timeout");
+    let exit = serving.invoke("watched", "{\"exit\": 3}").outcome();
+    assert!(exit.ends_with("Runtime exited with error: exit status 3"), "{exit}");
+    told("failure");
+    serving.invoke("watched", "{}");
+    fs_err::write(&source, format!("{WATCHED}# edited\n")).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    serving.invoke("watched", "{}");
+    told("spindown");
+
+    // Ctrl-C in the midst of an invocation: the function hears of it, and then the extension.
+    let port = serving.port;
+    let invoked = thread::spawn(move || {
+        send(port, "POST", "/2015-03-31/functions/watched/invocations", &[], b"{\"for\": 2}").outcome()
+    });
+    thread::sleep(Duration::from_millis(700));
+    let processes = serving.processes();
+    serving.printed.lock().unwrap().clear();
+    let began = Instant::now();
+    Command::new("kill").args(["-INT", &serving.child.id().to_string()]).status().unwrap();
+    assert_eq!(serving.child.wait().unwrap().code(), Some(130));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let answer = invoked.join().unwrap();
+    assert!(answer.contains("the local Lambda was stopped") || answer.is_empty(), "{answer}");
+    let printed = || serving.printed.lock().unwrap().clone();
+    wait_until("the end is seen", 5, || printed().contains("extension: SHUTDOWN spindown True"));
+    let [function, extension] =
+        ["the function has got SIGTERM", "extension: SHUTDOWN"].map(|part| printed().find(part));
+    assert!(function.is_some() && function < extension, "{}", printed());
+    assert!(!processes.iter().any(|(number, _)| std::path::Path::new(&format!("/proc/{number}/exe")).exists()));
+}
+
+/// The same where there are no namespaces.
+#[test]
+fn extensions_without_namespaces() {
+    const TEST: &str = "extensions_without_namespaces";
+    let Some(cli) = watched(TEST) else { return };
+    let source = cli.project().join("src/index.py");
+    let Some(serving) = Serving::start_open(TEST, cli, &["--concurrency", "1"]) else { return };
+    let got = telemetry(&serving, |event| event["type"] == "platform.report");
+    assert!(got.iter().any(|event| event["type"] == "extension"), "{got:?}");
+    fs_err::write(&source, format!("{WATCHED}# edited\n")).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    serving.invoke("watched", "{}");
+    wait_until("it hears of the end", 5, || serving.log("watched").contains("extension: SHUTDOWN spindown True"));
+}
+
+/// What a function's own API refuses: who is not in the environment.
+#[test]
+fn the_runtime_api_is_the_environments() {
+    const TEST: &str = "the_runtime_api_is_the_environments";
+    let Some(cli) = project(TEST) else { return };
+    let Some(serving) = Serving::start(TEST, cli, &["--function", "where"]) else { return };
+    let address = serving.invoke("where", "{}").json();
+    let port = address.as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+    let register =
+        |headers: &[(&str, &str)]| send(port, "POST", "/2020-01-01/extension/register", headers, b"{}").status;
+    assert_eq!(register(&[("host", "evil.example")]), 403);
+    assert_eq!(register(&[("origin", "http://evil.example")]), 403);
+    assert_eq!(register(&[]), 200);
+}
+
 #[test]
 fn one_shot() {
     let Some(cli) = project("one_shot") else { return };
@@ -533,6 +891,31 @@ fn one_shot() {
     let (_cli, run) = invoke(cli, &["gone"]);
     assert_eq!(run.code, Some(2), "{run}");
     assert!(run.stderr.contains("there is no function `gone`"), "{run}");
+}
+
+/// AWS is what answers as AWS does: the local Lambda itself.
+#[test]
+fn one_shot_on_aws() {
+    const TEST: &str = "one_shot_on_aws";
+    let Some(cli) = project(TEST) else { return };
+    let Some(serving) = Serving::start(TEST, cli, &[]) else { return };
+    let invoke = |words: &[&str]| {
+        let cli = Cli::new(env!("CARGO_BIN_EXE_layerwise")).args(["invoke"].iter().chain(words));
+        let cli = cli.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", serving.port));
+        cli.env("AWS_ACCESS_KEY_ID", "k").env("AWS_SECRET_ACCESS_KEY", "s").run()
+    };
+    let run = invoke(&["told", "--remote", "--region", "eu-west-1", "--payload", "{\"a\": 1}"]).success();
+    assert_eq!(run.stdout, "null\n", "{run}");
+    let parts =
+        ["START RequestId: ", "INFO one\n", "ERROR two\n", "REPORT RequestId: "].map(|part| run.stderr.find(part));
+    assert!(parts.iter().all(Option::is_some) && parts.is_sorted(), "{run}");
+    let run = invoke(&["ok", "--remote", "--region", "eu-west-1", "--event", "sqs"]).success();
+    assert!(run.stdout.contains("\"aws:sqs\""), "{run}");
+    let run = invoke(&["raises", "--remote", "--region", "eu-west-1"]).failure(12);
+    assert!(run.stdout.contains("\"errorType\": \"ValueError\""), "{run}");
+    let run = invoke(&["arn:aws:lambda:eu-west-1:000000000000:function:gone", "--remote"]).failure(11);
+    assert!(run.stderr.contains("Function not found: "), "{run}");
+    let _run = invoke(&["ok", "--region", "eu-west-1"]).failure(2);
 }
 
 #[test]

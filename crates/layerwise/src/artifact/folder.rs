@@ -37,6 +37,11 @@ pub(super) fn read(root: &Path, threads: usize) -> Result<Artifact, ArtifactErro
     Ok(Artifact { label: String::new(), zipped_bytes: None, files, strange, is_wheel: false })
 }
 
+pub(super) fn unzipped_bytes(root: &Path) -> Result<u64, ArtifactError> {
+    let (found, _) = find(root)?;
+    Ok(found.iter().map(|file| file.about.len()).fold(0, u64::saturating_add))
+}
+
 /// Walks the folder without following links.
 fn find(root: &Path) -> Result<(Vec<Found>, Strange), ArtifactError> {
     let (mut found, mut strange) = (Vec::new(), Vec::new());

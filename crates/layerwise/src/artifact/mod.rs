@@ -131,6 +131,15 @@ pub fn read(path: &Path, label: &str, threads: usize) -> Result<Artifact, Artifa
     Ok(artifact)
 }
 
+/// What the files of the artifact at `path` have together, in bytes, without reading them.
+///
+/// # Errors
+/// It cannot be read, or is no zip.
+pub fn unzipped_bytes(path: &Path) -> Result<u64, ArtifactError> {
+    let about = fs_err::metadata(path).map_err(|source| ArtifactError::Read { path: path.to_owned(), source })?;
+    if about.is_dir() { folder::unzipped_bytes(path) } else { zip::unzipped_bytes(path) }
+}
+
 /// Writes the files of an artifact that was [`read`] from `path` below the directory `to`, as Lambda would.
 pub fn unpack(artifact: &Artifact, path: &Path, to: &Path) -> Result<(), ArtifactError> {
     let failed = |source| ArtifactError::Unpack { path: to.to_owned(), source };

@@ -91,6 +91,13 @@ fn one(file: &mut fs::File, reader: &mut MemberReader, entry: &Listed, directory
     })
 }
 
+pub(super) fn unzipped_bytes(path: &Path) -> Result<u64, ArtifactError> {
+    let mut file = fs::File::open(path).map_err(|source| ArtifactError::Read { path: path.to_owned(), source })?;
+    let listed = directory::list(&mut file);
+    let (listed, _) = listed.map_err(|source| ArtifactError::Zip { path: path.to_owned(), source })?;
+    Ok(listed.iter().map(|entry| entry.size).fold(0, u64::saturating_add))
+}
+
 /// A zip whose members are read one by one.
 pub(super) struct Source {
     path: PathBuf,

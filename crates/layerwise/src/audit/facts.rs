@@ -289,7 +289,11 @@ mod tests {
     fn facts_are_kept_and_noticed_when_rotten() {
         let facts = [look("a.py", b"import b"), look("x.so", &elf().needs("libc.so.6").bytes()), Content::Opaque];
         let bytes = encode(&facts);
-        assert_eq!(decode(&bytes).as_deref(), Some(&facts[..]));
+        let mut kept = facts.clone();
+        if let Content::Python(python) = &mut kept[0] {
+            python.names = None;
+        }
+        assert_eq!(decode(&bytes).as_deref(), Some(&kept[..]), "all but the names");
         let mut rotten = bytes.clone();
         rotten[3] ^= 1;
         assert_eq!(decode(&rotten), None);

@@ -349,14 +349,7 @@ fn unread(trouble: &Trouble) -> String {
 ///
 /// Source: awslambdaric 4.2.2, `bootstrap.py`, `_get_handler`.
 pub(super) fn handler(world: &World<'_>, handler: &str) -> Result<String, Finding> {
-    let refused = |error_type: &str, message: String| Finding {
-        severity: Severity::Error,
-        artifact: String::new(),
-        file: None,
-        at: None,
-        package: None,
-        problem: Problem::Handler { handler: handler.to_owned(), error_type: error_type.to_owned(), message },
-    };
+    let refused = |error_type: &str, message: String| refused(handler, error_type, message);
     let Some((module, _)) = handler.rsplit_once('.') else {
         let message = format!("Bad handler '{handler}': not enough values to unpack (expected 2, got 1)");
         return Err(refused("Runtime.MalformedHandlerName", message));
@@ -374,6 +367,27 @@ pub(super) fn handler(world: &World<'_>, handler: &str) -> Result<String, Findin
             let message = format!("Unable to import module '{module}': No module named '{prefix}'");
             Err(refused("Runtime.ImportModuleError", message))
         }
+    }
+}
+
+/// What awslambdaric says once the handler's module is imported, if that surely has no such attribute: its source never
+/// binds it, and no submodule is called so.
+pub(super) fn handler_attribute(world: &World<'_>, handler: &str, name: &str) -> Option<Finding> {
+    let (module, attribute) = handler.rsplit_once('.')?;
+    let facts = world.modules.get(name).and_then(|module| python(world, module.file))?;
+    let lacks = facts.never_binds(attribute) && !world.has_module(&format!("{name}.{attribute}"));
+    let message = format!("Handler '{attribute}' missing on module '{module}'");
+    lacks.then(|| refused(handler, "Runtime.HandlerNotFound", message))
+}
+
+fn refused(handler: &str, error_type: &str, message: String) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        artifact: String::new(),
+        file: None,
+        at: None,
+        package: None,
+        problem: Problem::Handler { handler: handler.to_owned(), error_type: error_type.to_owned(), message },
     }
 }
 

@@ -88,6 +88,8 @@ pub fn audit(subject: &Subject<'_>, target: Target) -> Report {
         }
         None => None,
     };
+    let attribute = subject.handler.zip(handler_module.as_deref());
+    findings.extend(attribute.and_then(|(handler, module)| imports::handler_attribute(&world, handler, module)));
     let reach = imports::reach(&world, handler_module.as_deref());
     findings.extend(layout::check(&world));
     findings.extend(native::check(&world, &reach));

@@ -61,7 +61,16 @@ fn layer(files: Vec<Made>) -> Case {
     }
 }
 
+/// A function whose handler is there.
 fn function(handler: &'static str, files: Vec<Made>) -> Case {
+    let with_handler = |made: Made| match made.path.rsplit('/').next() {
+        Some("index.py" | "mod.py") => file(&made.path, [&made.bytes[..], b"\nhandler = f = None\n"].concat()),
+        _ => made,
+    };
+    bare_function(handler, files.into_iter().map(with_handler).collect())
+}
+
+fn bare_function(handler: &'static str, files: Vec<Made>) -> Case {
     Case { artifacts: vec![(Role::Function, files)], handler: Some(handler), ..layer(Vec::new()) }
 }
 
@@ -536,6 +545,49 @@ fn handlers() {
     );
     assert_eq!(error("sys.exit"), "Runtime.BuiltInModuleConflict: Cannot use built-in module sys as a handler module");
     assert_eq!(error("app.handler"), "Runtime.ImportModuleError: Unable to import module 'app': No module named 'app'");
+}
+
+/// That a handler is missing is said only where it is certain.
+#[test]
+fn handlers_that_are_missing() {
+    let with = |handler: &'static str, text: &str| {
+        bare_function(handler, vec![file("index.py", text), file("pkg/__init__.py", text), file("pkg/sub.py", "")])
+    };
+    let missing = |text: &str| match problem(with("index.handler", text)) {
+        Problem::Handler { error_type, message, .. } => {
+            assert_eq!(
+                (error_type.as_str(), message.as_str()),
+                ("Runtime.HandlerNotFound", "Handler 'handler' missing on module 'index'")
+            );
+        }
+        other => panic!("{other:?}"),
+    };
+    missing("");
+    missing("def lambda_handler(event, context):\n    return event\n");
+    missing("import os\nclass A:\n    def f(self): self.handler = os.handler\n");
+    missing("# handler\nx = 'handler'\n");
+    missing("import sys\nsys.path.append('lib')\n");
+    for has in [
+        "def handler(event, context): pass",
+        "async def handler(event, context): pass",
+        "class handler: pass",
+        "handler = lambda event, context: 1",
+        "app, handler = 1, 2",
+        "from os import getcwd as handler",
+        "if (handler := 1): pass",
+        "def f():\n    global handler\n    handler = 1\nf()",
+        "try: pass\nexcept Exception as handler: pass",
+        "from os.path import *",
+        "globals()['handler'] = 1",
+        "import sys\nsetattr(sys.modules[__name__], 'handler', 1)",
+        "exec('handler = 1')",
+        "def __getattr__(name): return 1",
+    ] {
+        check(with("index.handler", has), &[]);
+    }
+    check(with("pkg.sub", ""), &[]);
+    // What is known of its name only is not judged.
+    check(with("index.match", ""), &[]);
 }
 
 #[test]

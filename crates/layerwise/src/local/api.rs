@@ -59,6 +59,16 @@ async fn answer(request: hyper::Request<Incoming>, server: &Server) -> Response<
         let error = ApiError { status: 403, kind: "AccessDeniedException", message: why.to_owned() };
         return refuse(&error);
     }
+    if let Some(name) = super::url::function_of(&parts.headers) {
+        let name = name.to_owned();
+        return by_url(&name, parts.uri.path().to_owned().as_str(), (parts, body), server).await;
+    }
+    if let Some((name, path)) =
+        parts.uri.path().strip_prefix("/url/").map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+    {
+        let (name, path) = (name.to_owned(), format!("/{path}"));
+        return by_url(&name, &path, (parts, body), server).await;
+    }
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let path = parts.uri.path().trim_end_matches('/');
     let segments: Vec<String> = path
@@ -95,7 +105,7 @@ async fn answer(request: hyper::Request<Incoming>, server: &Server) -> Response<
             let context = header("x-amz-client-context").and_then(|text| BASE64_STANDARD.decode(text).ok());
             let context = context.and_then(|bytes| String::from_utf8(bytes).ok());
             let wants_log = header("x-amz-log-type") == Some("Tail");
-            invoke(server, &name, kind, Request { payload, context }, wants_log).await
+            invoke(server, &name, kind, Request { payload, context, id: None }, wants_log).await
         }
         (&Method::GET, ["2015-03-31", "functions"]) => {
             let functions: Vec<Value> = server.functions().iter().map(|function| configuration(function)).collect();
@@ -136,7 +146,7 @@ fn unknown() -> ApiError {
 }
 
 /// Whether a request may come in: it names this machine, and no other page's script sent it (DNS rebinding, CSRF).
-fn admitted(headers: &HeaderMap, hosts: &[String]) -> Result<(), &'static str> {
+pub(super) fn admitted(headers: &HeaderMap, hosts: &[String]) -> Result<(), &'static str> {
     let known = |authority: &str| {
         let host = match authority.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -222,11 +232,10 @@ async fn invoke(server: &Server, name: &str, kind: &str, request: Request, wants
             kind: "RequestEntityTooLargeException",
             message: "Request must be smaller than 1048576 bytes for the InvokeFunction operation".to_owned(),
         }),
-        "Event" => {
-            let (server, name) = (server.clone(), name.to_owned());
-            tokio::spawn(async move { asynchronous(&server, &name, request).await });
-            empty(StatusCode::ACCEPTED)
-        }
+        "Event" => match server.enqueue(name, request) {
+            Ok(id) => with(empty(StatusCode::ACCEPTED), "x-amzn-requestid", &id),
+            Err(error) => refuse(&invoke_error(&error)),
+        },
         "RequestResponse" => match server.invoke(name, request).await {
             Ok(answer) => answered(answer, wants_log),
             Err(error) => refuse(&invoke_error(&error)),
@@ -239,22 +248,49 @@ async fn invoke(server: &Server, name: &str, kind: &str, request: Request, wants
     }
 }
 
-/// Tries it up to three times, and waits for a free environment.
-async fn asynchronous(server: &Server, name: &str, request: Request) {
-    let mut waits = server.settings().retries.into_iter();
-    loop {
-        match server.invoke(name, request.clone()).await {
-            Ok(answer) => {
-                if matches!(answer.outcome, Outcome::Success(_)) {
-                    return;
-                }
-                let Some(wait) = waits.next() else { return };
-                tokio::time::sleep(wait).await;
-            }
-            Err(InvokeError::Throttled(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
-            Err(_) => return,
+/// A request to a function's URL.
+async fn by_url(
+    name: &str,
+    path: &str,
+    (parts, body): (hyper::http::request::Parts, Incoming),
+    server: &Server,
+) -> Response<Body> {
+    let function = match find(server, name, None) {
+        Ok(function) => function.name.clone(),
+        Err(error) => return refuse(&error),
+    };
+    let body = match whole(body, PAYLOAD).await {
+        Ok(body) => body,
+        Err(error) => return refuse(&error),
+    };
+    let id = server.id();
+    let event = super::url::event(&parts, path, &body, (&id, server.clock()));
+    let request = Request { payload: event.to_string().into(), context: None, id: Some(id) };
+    (server.settings().refresh)().await;
+    let answer = match server.invoke(&function, request).await {
+        Ok(answer) => answer,
+        Err(error) => return refuse(&invoke_error(&error)),
+    };
+    let made = match &answer.outcome {
+        Outcome::Success(body) => super::url::response(body),
+        Outcome::Failed(_) => None,
+    };
+    let mut response = match made {
+        Some((status, headers, body)) => {
+            let mut response = Response::new(full(body));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            response
         }
-    }
+        // Why is in the log.
+        None => {
+            let mut response = Response::new(full("Internal Server Error"));
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
+        }
+    };
+    response = with(response, "x-amzn-requestid", &answer.request);
+    response
 }
 
 fn answered(answer: Answer, wants_log: bool) -> Response<Body> {
@@ -282,7 +318,7 @@ fn invoke_error(error: &InvokeError) -> ApiError {
             let message = format!("Function not found: {}", super::arn(name));
             ApiError { status: 404, kind: "ResourceNotFoundException", message }
         }
-        InvokeError::Throttled(_) => {
+        InvokeError::Throttled(_) | InvokeError::QueueFull => {
             ApiError { status: 429, kind: "TooManyRequestsException", message: "Rate Exceeded.".to_owned() }
         }
         InvokeError::Start(source) => {

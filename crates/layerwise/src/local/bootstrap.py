@@ -15,8 +15,11 @@ LAYERS = [f"{OPT}/python/lib/{VERSION}/site-packages", f"{OPT}/python"]
 RUNTIME = os.environ["_LAYERWISE_RUNTIME"]
 del os.environ["_LAYERWISE_RUNTIME"]
 OWN_PATH = "PYTHONPATH" in os.environ
+# Python itself has set it (PEP 538), because this system may lack the locale en_US.UTF-8, which Amazon Linux 2 has.
+if sys.version_info < (3, 12) and os.environ.get("LC_CTYPE") == "C.UTF-8":
+    del os.environ["LC_CTYPE"]
 
-sys.path = [entry for entry in sys.path if entry != os.path.dirname(os.path.abspath(__file__))]
+# Python has put this file's own directory, /var/runtime, first: as on Lambda it stays, behind these.
 if not OWN_PATH:
     sys.path[:0] = [TASK_ROOT, *LAYERS, RUNTIME]
 else:

@@ -4,12 +4,13 @@
 //! ```text
 //!            ready for work            invocation           answered, ready for work
 //!   Init ───────────────────► Ready ───────────────► Busy ───────────────────────► Ready
-//!    │ fails: once more, as     ▲                      │ time is up, or the process ends
+//!    │ fails: once more, as     ▲                      │ time is up, or the runtime ends
 //!    │ a part of the invocation │                      ▼
-//!    └──────────────────────────┘                   Ending ──► Ended
+//!    └──────────────────────────┘      Stopping (extensions hear of it) ──► Ending ──► Ended
 //! ```
 //!
-//! Source: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>.
+//! Sources: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>,
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html> for its end.
 
 use std::time::Duration;
 
@@ -47,7 +48,16 @@ pub(super) enum State {
         /// What the runtime answered; it may still have something to do before it asks for work again.
         outcome: Option<Outcome>,
     },
-    /// Its processes were told to end, or have to be gone before they start again.
+    /// It comes to an end: first the runtime, then the extensions.
+    Stopping {
+        /// Why.
+        reason: Reason,
+        /// When the runtime is killed that was asked to end; `None`: it is gone, and the extensions know.
+        runtime: Option<Moment>,
+        /// When all that is left is killed.
+        until: Moment,
+    },
+    /// Its processes were killed; they have to be gone before they start again.
     Ending {
         /// The invocation that waits for a second start.
         restart: Option<String>,
@@ -67,12 +77,72 @@ pub(super) enum Input {
     Answered(Outcome),
     /// The runtime said that it cannot start.
     InitFailed(ErrorBody),
-    /// The first process is gone.
+    /// The runtime is gone; extensions may be there.
     Exited(Exit),
+    /// An extension is gone, or could not be started: the type of error, and what is said.
+    ExtensionLost(&'static str, String),
+    /// No process is left. How the first one ended, in case the runtime's end was not heard of.
+    Gone(Exit),
     /// Time passed.
     Tick,
     /// The server ends, or the function has changed.
     Shutdown,
+}
+
+/// Why an environment comes to an end, as extensions are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It is not needed any more.
+    Spindown,
+    /// An invocation took too long.
+    Timeout,
+    /// The runtime ended by itself.
+    Failure,
+}
+
+impl Reason {
+    /// The word in `shutdownReason`.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Spindown => "spindown",
+            Self::Timeout => "timeout",
+            Self::Failure => "failure",
+        }
+    }
+}
+
+/// Which kind of extension has registered. It decides how much time there is at the end: without any the runtime is
+/// killed at once.
+///
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>, "Shutdown phase".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Extensions {
+    /// None.
+    None,
+    /// Inside the runtime's process.
+    Internal,
+    /// A program in `/opt/extensions`.
+    External,
+}
+
+impl Extensions {
+    /// From the beginning of the end to SIGKILL.
+    pub(super) const fn grace(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::None => 0,
+            Self::Internal => 500,
+            Self::External => 2000,
+        })
+    }
+
+    /// What of it is the runtime's, from SIGTERM to SIGKILL.
+    const fn runtime_grace(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::None => 0,
+            Self::Internal => 500,
+            Self::External => 300,
+        })
+    }
 }
 
 /// How a process ended.
@@ -95,8 +165,12 @@ pub(super) enum Action {
     Deliver(String, Moment),
     /// Kill all processes.
     Kill,
-    /// Tell the processes to end (SIGTERM), and kill them after [`Limits::grace`].
+    /// Ask the runtime to end (SIGTERM).
     Terminate,
+    /// Kill the runtime alone.
+    KillRuntime,
+    /// Send SHUTDOWN to the extensions that want it: why, and when they are killed.
+    TellExtensions(Reason, Moment),
     /// Answer whoever invoked.
     Finish {
         /// The invocation.
@@ -129,6 +203,7 @@ pub(super) fn alarm(state: &State, limits: &Limits) -> Option<Moment> {
         State::Init { began, again: false, .. } => Some(*began + limits.init),
         State::Init { began, again: true, .. } => Some(*began + limits.timeout),
         State::Busy { deadline, .. } => Some(*deadline),
+        State::Stopping { runtime, until, .. } => Some(runtime.unwrap_or(*until)),
         State::Ready | State::Ending { .. } | State::Ended => None,
     }
 }
@@ -151,31 +226,41 @@ pub(super) fn step(state: State, input: Input, now: Moment, limits: &Limits) -> 
         (State::Init { began, again, work, failure: None }, Input::InitFailed(failure)) => {
             (State::Init { began, again, work, failure: Some(failure) }, Vec::new())
         }
+        // The runtime's own end was not heard of.
+        (state @ (State::Init { .. } | State::Ready | State::Busy { .. }), Input::Gone(exit)) => {
+            let (state, mut actions) = step(state, Input::Exited(exit), now, limits);
+            let (state, more) = step(state, Input::Gone(exit), now, limits);
+            actions.extend(more);
+            (state, actions)
+        }
         (State::Init { began, again, work, failure }, Input::Exited(exit)) => {
             let failure = failure.unwrap_or_else(|| exit.error(&work));
-            init_failed((began, again, work), &failure, now, false)
+            init_failed((began, again, work), &failure, now)
+        }
+        (State::Init { began, again, work, failure }, Input::ExtensionLost(kind, said)) => {
+            let failure = failure.unwrap_or_else(|| ErrorBody::platform(kind, &work, &said));
+            init_failed((began, again, work), &failure, now)
         }
         (state @ State::Init { .. }, Input::Tick) => match (alarm(&state, limits), state) {
             (Some(at), State::Init { began, again, work, failure }) if now >= at => {
                 let failure =
                     failure.unwrap_or_else(|| timed_out(&work, if again { limits.timeout } else { limits.init }));
-                init_failed((began, again, work), &failure, now, true)
+                init_failed((began, again, work), &failure, now)
             }
             (_, state) => (state, Vec::new()),
         },
         (State::Init { began, work, .. }, Input::Shutdown) => {
             let finish = failed(&work, &ErrorBody::shutdown(&work), now.saturating_sub(began), None, "error");
-            (State::Ending { restart: None }, vec![finish, Action::Kill])
+            killed(vec![finish])
         }
         (State::Ready, Input::Work(work)) => {
             let deadline = now + limits.timeout;
             let actions = vec![Action::LogStart(work.clone()), Action::Deliver(work.clone(), deadline)];
             (State::Busy { work, began: now, deadline, init: None, outcome: None }, actions)
         }
-        (State::Ready, Input::Shutdown) => (State::Ending { restart: None }, vec![Action::Terminate]),
-        (State::Ready, Input::Exited(_)) | (State::Ending { restart: None }, Input::Exited(_)) => {
-            (State::Ended, Vec::new())
-        }
+        (State::Ready, Input::Shutdown) => stopping(Reason::Spindown, Vec::new(), now, limits),
+        (State::Ready, Input::Exited(_)) => stopping(Reason::Failure, Vec::new(), now, limits),
+        (State::Ready, Input::ExtensionLost(..)) => killed(Vec::new()),
         (State::Busy { work, began, deadline, init, outcome: None }, Input::Answered(outcome)) => {
             (State::Busy { work, began, deadline, init, outcome: Some(outcome) }, Vec::new())
         }
@@ -184,34 +269,31 @@ pub(super) fn step(state: State, input: Input, now: Moment, limits: &Limits) -> 
             (State::Ready, vec![Action::Finish { work, outcome, duration, init, status: None }])
         }
         (State::Busy { work, began, init, outcome, .. }, Input::Exited(exit)) => {
-            let duration = now.saturating_sub(began);
-            let finish = match outcome {
-                Some(outcome) => Action::Finish { work, outcome, duration, init, status: None },
-                None => failed(&work, &exit.error(&work), duration, init, "error"),
-            };
-            (State::Ended, vec![finish])
+            let failure = exit.error(&work);
+            let finish = end((work, began, init, outcome), &failure, "error", now);
+            stopping(Reason::Failure, finish, now, limits)
+        }
+        (State::Busy { work, began, init, outcome, .. }, Input::ExtensionLost(kind, said)) => {
+            let failure = ErrorBody::platform(kind, &work, &said);
+            killed(end((work, began, init, outcome), &failure, "error", now))
         }
         (State::Busy { work, began, deadline, init, outcome }, Input::Tick) if now >= deadline => {
-            let duration = now.saturating_sub(began);
             let failure = timed_out(&work, limits.timeout);
-            let finish = match outcome {
-                Some(outcome) => vec![Action::Finish { work, outcome, duration, init, status: None }],
-                None => vec![
-                    Action::LogPlatform(failure.message.clone()),
-                    failed(&work, &failure, duration, init, "timeout"),
-                ],
-            };
-            (State::Ending { restart: None }, finish.into_iter().chain([Action::Kill]).collect())
+            stopping(Reason::Timeout, end((work, began, init, outcome), &failure, "timeout", now), now, limits)
         }
         (State::Busy { work, began, init, outcome, .. }, Input::Shutdown) => {
-            let duration = now.saturating_sub(began);
-            let finish = match outcome {
-                Some(outcome) => Action::Finish { work, outcome, duration, init, status: None },
-                None => failed(&work, &ErrorBody::shutdown(&work), duration, init, "error"),
-            };
-            (State::Ending { restart: None }, vec![finish, Action::Kill])
+            let failure = ErrorBody::shutdown(&work);
+            stopping(Reason::Spindown, end((work, began, init, outcome), &failure, "error", now), now, limits)
         }
-        (State::Ending { restart: Some(work) }, Input::Exited(_)) => {
+        (State::Stopping { reason, runtime: Some(_), until }, Input::Exited(_)) => {
+            runtime_gone(reason, until, Vec::new(), limits)
+        }
+        (State::Stopping { reason, runtime: Some(at), until }, Input::Tick) if now >= at => {
+            runtime_gone(reason, until, vec![Action::KillRuntime], limits)
+        }
+        (State::Stopping { runtime: None, until, .. }, Input::Tick) if now >= until => killed(Vec::new()),
+        (State::Stopping { .. } | State::Ending { restart: None }, Input::Gone(_)) => (State::Ended, Vec::new()),
+        (State::Ending { restart: Some(work) }, Input::Gone(_)) => {
             (State::Init { began: now, again: true, work, failure: None }, vec![Action::Start])
         }
         (State::Ending { restart: Some(work) }, Input::Shutdown) => {
@@ -223,14 +305,57 @@ pub(super) fn step(state: State, input: Input, now: Moment, limits: &Limits) -> 
     }
 }
 
-/// A start failed. The first time it is tried again, as a part of the invocation; `alive`: the processes are still
-/// there.
-fn init_failed(
-    (began, again, work): (Moment, bool, String),
+/// After `actions` all is killed.
+fn killed(mut actions: Vec<Action>) -> (State, Vec<Action>) {
+    actions.push(Action::Kill);
+    (State::Ending { restart: None }, actions)
+}
+
+/// The end of an environment begins, after `actions`.
+fn stopping(reason: Reason, mut actions: Vec<Action>, now: Moment, limits: &Limits) -> (State, Vec<Action>) {
+    let until = now + limits.extensions.grace();
+    match (reason, limits.extensions) {
+        (_, Extensions::None) | (Reason::Timeout | Reason::Failure, Extensions::Internal) => killed(actions),
+        (Reason::Spindown, extensions) => {
+            actions.push(Action::Terminate);
+            (State::Stopping { reason, runtime: Some(now + extensions.runtime_grace()), until }, actions)
+        }
+        (Reason::Timeout, Extensions::External) => {
+            actions.push(Action::KillRuntime);
+            runtime_gone(reason, until, actions, limits)
+        }
+        (Reason::Failure, Extensions::External) => runtime_gone(reason, until, actions, limits),
+    }
+}
+
+/// The runtime is gone; it is the extensions' turn, where there are some outside of it.
+fn runtime_gone(reason: Reason, until: Moment, mut actions: Vec<Action>, limits: &Limits) -> (State, Vec<Action>) {
+    if limits.extensions != Extensions::External {
+        return killed(actions);
+    }
+    actions.push(Action::TellExtensions(reason, until));
+    (State::Stopping { reason, runtime: None, until }, actions)
+}
+
+/// The end of work: what the runtime answered, where it did; else `failure`.
+fn end(
+    (work, began, init, outcome): (String, Moment, Option<Duration>, Option<Outcome>),
     failure: &ErrorBody,
+    status: &'static str,
     now: Moment,
-    alive: bool,
-) -> (State, Vec<Action>) {
+) -> Vec<Action> {
+    let duration = now.saturating_sub(began);
+    match outcome {
+        Some(outcome) => vec![Action::Finish { work, outcome, duration, init, status: None }],
+        None if status == "timeout" => {
+            vec![Action::LogPlatform(failure.message.clone()), failed(&work, failure, duration, init, status)]
+        }
+        None => vec![failed(&work, failure, duration, init, status)],
+    }
+}
+
+/// A start failed. The first time it is tried again, as a part of the invocation.
+fn init_failed((began, again, work): (Moment, bool, String), failure: &ErrorBody, now: Moment) -> (State, Vec<Action>) {
     let took = now.saturating_sub(began);
     let phase = if again { "invoke" } else { "init" };
     let mut actions = vec![Action::LogInit(took, phase, failure.error_type.clone())];
@@ -240,19 +365,10 @@ fn init_failed(
             actions.push(Action::LogPlatform(failure.message.clone()));
         }
         actions.push(failed(&work, failure, took, None, status));
-        return match alive {
-            true => (State::Ending { restart: None }, actions.into_iter().chain([Action::Kill]).collect()),
-            false => (State::Ended, actions),
-        };
+        return killed(actions);
     }
-    actions.push(Action::LogStart(work.clone()));
-    match alive {
-        true => (State::Ending { restart: Some(work) }, actions.into_iter().chain([Action::Kill]).collect()),
-        false => {
-            actions.push(Action::Start);
-            (State::Init { began: now, again: true, work, failure: None }, actions)
-        }
-    }
+    actions.extend([Action::LogStart(work.clone()), Action::Kill]);
+    (State::Ending { restart: Some(work) }, actions)
 }
 
 fn failed(work: &str, error: &ErrorBody, duration: Duration, init: Option<Duration>, status: &'static str) -> Action {
@@ -303,7 +419,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits =
-        Limits { init: Duration::from_secs(10), timeout: Duration::from_secs(3), grace: Duration::from_secs(2) };
+        Limits { init: Duration::from_secs(10), timeout: Duration::from_secs(3), extensions: Extensions::None };
 
     fn error() -> ErrorBody {
         ErrorBody { error_type: "Runtime.ImportModuleError".into(), message: "m".into(), sent: None }
@@ -315,6 +431,8 @@ mod tests {
             Action::Deliver(work, at) => format!("deliver {work} until {}", at.as_millis()),
             Action::Kill => "kill".into(),
             Action::Terminate => "terminate".into(),
+            Action::KillRuntime => "kill runtime".into(),
+            Action::TellExtensions(reason, until) => format!("SHUTDOWN {} until {}", reason.word(), until.as_millis()),
             Action::Finish { work, outcome, duration, init, status } => format!(
                 "{} {work} {} ms{}{}",
                 if matches!(outcome, Outcome::Success(_)) { "success" } else { "failed" },
@@ -331,9 +449,15 @@ mod tests {
     /// Feeds inputs, each at its millisecond, to an environment that was started for `a` at 0.
     #[track_caller]
     fn check(inputs: &[(u64, Input)], expected: &[&str], end: &State) {
+        check_with(Extensions::None, inputs, expected, end);
+    }
+
+    #[track_caller]
+    fn check_with(extensions: Extensions, inputs: &[(u64, Input)], expected: &[&str], end: &State) {
+        let limits = Limits { extensions, ..LIMITS };
         let (mut state, mut actions) = start("a".into(), Duration::ZERO);
         for (at, input) in inputs {
-            let (next, more) = step(state, input.clone(), Duration::from_millis(*at), &LIMITS);
+            let (next, more) = step(state, input.clone(), Duration::from_millis(*at), &limits);
             state = next;
             actions.extend(more);
         }
@@ -346,7 +470,7 @@ mod tests {
     fn lives() {
         let ok = || Input::Answered(Outcome::Success(b"1".to_vec()));
         let exit = |code| Input::Exited(Exit::Code(code));
-        let killed = || Input::Exited(Exit::Signal(9));
+        let gone = || Input::Gone(Exit::Signal(9));
         let ending = State::Ending { restart: None };
         let first = ["start", "START a", "deliver a until 3100", "success a 50 ms init 100"];
         let warm = [(100, Input::Ready), (140, ok()), (150, Input::Ready)];
@@ -354,7 +478,7 @@ mod tests {
         let again = [&warm[..], &[(500, Input::Work("b".into())), (600, ok()), (600, Input::Ready)]].concat();
         check(&again, &[&first[..], &["START b", "deliver b until 3500", "success b 100 ms"]].concat(), &State::Ready);
         // Time is up; what comes late counts no more.
-        let late = [(0, Input::Ready), (2999, Input::Tick), (3000, Input::Tick), (3001, ok()), (3002, killed())];
+        let late = [(0, Input::Ready), (2999, Input::Tick), (3000, Input::Tick), (3001, ok()), (3002, gone())];
         let said = "RequestId: a Error: Task timed out after 3.00 seconds";
         let timeout = [
             "start",
@@ -365,36 +489,44 @@ mod tests {
             "kill",
         ];
         check(&late, &timeout, &State::Ended);
-        // The process goes.
-        let crash = [(0, Input::Ready), (5, Input::Exited(Exit::Signal(11)))];
-        check(
-            &crash,
-            &["start", "START a", "deliver a until 3000", "failed a 5 ms init 0 error Runtime.ExitError"],
-            &State::Ended,
-        );
+        // The runtime goes, or all do.
+        let crashed =
+            ["start", "START a", "deliver a until 3000", "failed a 5 ms init 0 error Runtime.ExitError", "kill"];
+        check(&[(0, Input::Ready), (5, Input::Exited(Exit::Signal(11)))], &crashed, &ending);
+        check(&[(0, Input::Ready), (5, gone())], &crashed, &State::Ended);
         // An answer, then the process goes: the answer counts.
-        let after = [(0, Input::Ready), (5, ok()), (6, exit(1))];
-        check(&after, &["start", "START a", "deliver a until 3000", "success a 6 ms init 0"], &State::Ended);
+        let after = [(0, Input::Ready), (5, ok()), (6, exit(1)), (7, gone())];
+        check(&after, &["start", "START a", "deliver a until 3000", "success a 6 ms init 0", "kill"], &State::Ended);
         // It cannot start, twice.
-        let broken = [(7, Input::InitFailed(error())), (8, exit(1)), (10, Input::InitFailed(error())), (12, exit(1))];
+        let broken = [
+            (7, Input::InitFailed(error())),
+            (8, exit(1)),
+            (9, gone()),
+            (11, Input::InitFailed(error())),
+            (13, exit(1)),
+            (14, gone()),
+        ];
         let kind = "Runtime.ImportModuleError";
         let twice = [
             "start",
             &format!("INIT_REPORT 8 init {kind}"),
             "START a",
+            "kill",
             "start",
             &format!("INIT_REPORT 4 invoke {kind}"),
             &format!("failed a 4 ms error {kind}"),
+            "kill",
         ];
         check(&broken, &twice, &State::Ended);
         // It cannot start once.
-        let flaky = [(8, exit(1)), (20, Input::Ready), (30, ok()), (31, Input::Ready)];
+        let flaky = [(8, gone()), (20, Input::Ready), (30, ok()), (31, Input::Ready)];
         check(
             &flaky,
             &[
                 "start",
                 "INIT_REPORT 8 init Runtime.ExitError",
                 "START a",
+                "kill",
                 "start",
                 "deliver a until 3008",
                 "success a 23 ms",
@@ -402,7 +534,7 @@ mod tests {
             &State::Ready,
         );
         // It does not come to an end with starting: 10 s, then the function's own time.
-        let slow = [(10_000, Input::Tick), (10_001, killed()), (13_001, Input::Tick), (13_002, killed())];
+        let slow = [(10_000, Input::Tick), (10_001, gone()), (13_001, Input::Tick), (13_002, gone())];
         let said = "RequestId: a Error: Task timed out after 3.00 seconds";
         let hangs = [
             "start",
@@ -416,14 +548,88 @@ mod tests {
             "kill",
         ];
         check(&slow, &hangs, &State::Ended);
-        // The server ends.
-        check(&[&warm[..], &[(200, Input::Shutdown)]].concat(), &[&first[..], &["terminate"]].concat(), &ending);
+        // The server ends: without extensions there is no grace.
+        check(&[&warm[..], &[(200, Input::Shutdown)]].concat(), &[&first[..], &["kill"]].concat(), &ending);
         check(
-            &[(0, Input::Ready), (1, Input::Shutdown), (2, killed())],
+            &[(0, Input::Ready), (1, Input::Shutdown), (2, gone())],
             &["start", "START a", "deliver a until 3000", "failed a 1 ms init 0 error Runtime.ExitError", "kill"],
             &State::Ended,
         );
         check(&[(1, Input::Shutdown)], &["start", "failed a 1 ms error Runtime.ExitError", "kill"], &ending);
+    }
+
+    /// The runtime has 300 of an environment's last 2,000 ms, or all 500.
+    #[test]
+    fn ends_with_extensions() {
+        let exit = || Input::Exited(Exit::Signal(15));
+        let gone = || Input::Gone(Exit::Code(0));
+        let busy = ["start", "START a", "deliver a until 3000"];
+        let stopped = "failed a 100 ms init 0 error Runtime.ExitError";
+        let check = |extensions: Extensions, inputs: &[(u64, Input)], expected: &[&str], end: &State| {
+            let inputs = [&[(0, Input::Ready)], inputs].concat();
+            check_with(extensions, &inputs, &[&busy[..], expected].concat(), end);
+        };
+        // It ends when it is asked to; so do the extensions.
+        check(
+            Extensions::External,
+            &[(100, Input::Shutdown), (150, exit()), (400, gone())],
+            &[stopped, "terminate", "SHUTDOWN spindown until 2100"],
+            &State::Ended,
+        );
+        // Nobody does. An extension that ends meanwhile is no accident.
+        let nobody = [
+            (100, Input::Shutdown),
+            (399, Input::Tick),
+            (400, Input::Tick),
+            (401, exit()),
+            (500, Input::ExtensionLost("Extension.Crash", "exit code 0".into())),
+            (2099, Input::Tick),
+            (2100, Input::Tick),
+            (2101, gone()),
+        ];
+        check(
+            Extensions::External,
+            &nobody,
+            &[stopped, "terminate", "kill runtime", "SHUTDOWN spindown until 2100", "kill"],
+            &State::Ended,
+        );
+        check(
+            Extensions::Internal,
+            &[(100, Input::Shutdown), (599, Input::Tick), (600, Input::Tick), (601, gone())],
+            &[stopped, "terminate", "kill runtime", "kill"],
+            &State::Ended,
+        );
+        check(
+            Extensions::Internal,
+            &[(100, Input::Shutdown), (110, exit()), (111, gone())],
+            &[stopped, "terminate", "kill"],
+            &State::Ended,
+        );
+        let timeout = [
+            "say RequestId: a Error: Task timed out after 3.00 seconds",
+            "failed a 3000 ms init 0 timeout Sandbox.Timedout",
+            "kill runtime",
+            "SHUTDOWN timeout until 5000",
+            "kill",
+        ];
+        check(
+            Extensions::External,
+            &[(3000, Input::Tick), (3001, exit()), (5000, Input::Tick), (5001, gone())],
+            &timeout,
+            &State::Ended,
+        );
+        check(
+            Extensions::External,
+            &[(100, exit()), (120, gone())],
+            &[stopped, "SHUTDOWN failure until 2100"],
+            &State::Ended,
+        );
+        check(
+            Extensions::External,
+            &[(100, Input::ExtensionLost("Extension.Crash", "exit code 1".into()))],
+            &["failed a 100 ms init 0 error Extension.Crash", "kill"],
+            &State::Ending { restart: None },
+        );
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The log lines of all functions, the newest of them: bounded in bytes, the oldest go first. And the platform's own
-//! lines, in Lambda's words.
+//! The log lines of the functions, the newest of each: bounded in bytes. And the platform's own lines, in Lambda's words.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,8 +8,9 @@ use serde_json::json;
 
 use crate::model::date;
 
-/// The most bytes of lines that are kept, over all functions. With what each costs besides, about twice of it.
-const KEPT: usize = 8 << 20;
+/// The most bytes of lines that are kept, over all functions. Beyond it the function with the most loses its oldest: one
+/// that prints without end does not drive out what others have said.
+const KEPT: usize = 2 << 20;
 /// What a line costs besides its text, in bytes.
 const LINE_COST: usize = 96;
 /// The longest line: what is longer is broken, as CloudWatch Logs breaks it.
@@ -23,67 +23,84 @@ pub(super) struct Line {
     pub id: u64,
     /// Milliseconds since 1970.
     pub at: u64,
-    /// The log group.
-    pub group: Arc<str>,
     /// The log stream: one environment's.
     pub stream: Arc<str>,
     /// The text, with its newline.
-    pub message: Box<str>,
+    pub message: Arc<str>,
 }
 
 /// The streams of a group by name: first and last moment of each.
 pub(super) type Streams = BTreeMap<Arc<str>, (u64, u64)>;
 
+/// The lines of a log group.
+#[derive(Debug, Default)]
+struct Group {
+    lines: VecDeque<Line>,
+    bytes: usize,
+    streams: Streams,
+}
+
+impl Group {
+    fn drop_oldest(&mut self) -> usize {
+        let Some(oldest) = self.lines.pop_front() else { return 0 };
+        // A stream without lines is forgotten, too: there may be as many as there were timeouts.
+        if self.streams.get(&oldest.stream).is_some_and(|(_, last)| *last <= oldest.at)
+            && self.lines.front().is_none_or(|line| line.stream != oldest.stream)
+        {
+            self.streams.remove(&oldest.stream);
+        }
+        let cost = oldest.message.len() + LINE_COST;
+        self.bytes -= cost;
+        // A ring that was large once need not stay so.
+        if self.lines.len() * 4 < self.lines.capacity() {
+            self.lines.shrink_to(self.lines.len() * 2);
+        }
+        cost
+    }
+}
+
 /// All lines that are kept.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
-    lines: VecDeque<Line>,
+    groups: BTreeMap<Arc<str>, Group>,
     bytes: usize,
     next: u64,
-    /// Group → stream → first and last moment.
-    streams: BTreeMap<Arc<str>, Streams>,
 }
 
 impl Logs {
     /// Makes a group known before it has lines.
     pub(super) fn add_group(&mut self, group: Arc<str>) {
-        self.streams.entry(group).or_default();
+        self.groups.entry(group).or_default();
     }
 
-    pub(super) fn push(&mut self, group: &Arc<str>, stream: &Arc<str>, at: u64, message: String) {
-        let streams = self.streams.entry(Arc::clone(group)).or_default();
-        streams.entry(Arc::clone(stream)).or_insert((at, at)).1 = at;
-        self.bytes += message.len() + LINE_COST;
-        let (group, stream) = (Arc::clone(group), Arc::clone(stream));
-        self.lines.push_back(Line { id: self.next, at, group, stream, message: message.into_boxed_str() });
+    pub(super) fn push(&mut self, group: &Arc<str>, stream: &Arc<str>, at: u64, message: Arc<str>) {
+        let cost = message.len() + LINE_COST;
+        let group = self.groups.entry(Arc::clone(group)).or_default();
+        group.streams.entry(Arc::clone(stream)).or_insert((at, at)).1 = at;
+        group.lines.push_back(Line { id: self.next, at, stream: Arc::clone(stream), message });
+        group.bytes += cost;
+        self.bytes += cost;
         self.next += 1;
         while self.bytes > KEPT {
-            let Some(oldest) = self.lines.pop_front() else { break };
-            self.bytes -= oldest.message.len() + LINE_COST;
-            // A stream without lines is forgotten, too: there may be as many as there were timeouts.
-            if let Some(streams) = self.streams.get_mut(&oldest.group)
-                && streams.get(&oldest.stream).is_some_and(|(_, last)| *last <= oldest.at)
-                && self.lines.front().is_none_or(|line| line.stream != oldest.stream)
-            {
-                streams.remove(&oldest.stream);
-            }
+            let Some(largest) = self.groups.values_mut().max_by_key(|group| group.bytes) else { break };
+            self.bytes -= largest.drop_oldest();
         }
     }
 
-    /// The lines from number `from` on.
-    pub(super) fn from(&self, from: u64) -> impl Iterator<Item = &Line> {
-        let skip = self.lines.partition_point(|line| line.id < from);
-        self.lines.range(skip..)
+    /// The lines of a group from number `from` on.
+    pub(super) fn from(&self, group: &str, from: u64) -> impl Iterator<Item = &Line> {
+        let lines = self.groups.get(group).map(|group| &group.lines);
+        lines.into_iter().flat_map(move |lines| lines.range(lines.partition_point(|line| line.id < from)..))
     }
 
     /// The groups.
     pub(super) fn groups(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.streams.keys()
+        self.groups.keys()
     }
 
     /// The streams of a group with their first and last moments; `None`: there is no such group.
     pub(super) fn streams(&self, group: &str) -> Option<&Streams> {
-        self.streams.get(group)
+        self.groups.get(group).map(|group| &group.streams)
     }
 }
 
@@ -136,6 +153,7 @@ pub(super) struct Numbers<'a> {
     pub memory: u32,
     pub max_memory: u64,
     pub status: Option<(&'a str, &'a str)>,
+    pub produced: usize,
 }
 
 /// The platform's lines, as text or as JSON.
@@ -148,61 +166,103 @@ pub(super) struct Words {
     pub now: u64,
 }
 
+/// Something the platform tells of.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// `platform.start`.
+    pub kind: &'static str,
+    pub record: serde_json::Value,
+    /// The line in the log, where it stands in one.
+    pub line: Option<String>,
+}
+
 impl Words {
-    fn record(self, kind: &str, record: &serde_json::Value) -> String {
-        format!("{}\n", json!({ "time": iso(self.now), "type": kind, "record": record }))
+    /// `text` is the line of a log that is not JSON.
+    fn record(self, kind: &'static str, record: serde_json::Value, text: String) -> Record {
+        let line = match self.json {
+            true => format!("{}\n", json!({ "time": iso(self.now), "type": kind, "record": record })),
+            false => text,
+        };
+        Record { kind, record, line: Some(line) }
     }
 
-    pub(super) fn init_start(self, runtime: &str) -> String {
+    pub(super) fn init_start(self, runtime: &str) -> Record {
         let version = runtime.replacen("python", "python:", 1) + ".local";
         let arn = format!("arn:aws:lambda:{}::runtime:local", super::REGION);
-        match self.json {
-            true => self.record(
-                "platform.initStart",
-                &json!({ "initializationType": "on-demand", "phase": "init", "runtimeVersion": version, "runtimeVersionArn": arn }),
-            ),
-            false => format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"),
-        }
+        let text = format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n");
+        self.record(
+            "platform.initStart",
+            json!({ "initializationType": "on-demand", "phase": "init", "runtimeVersion": version, "runtimeVersionArn": arn }),
+            text,
+        )
     }
 
-    pub(super) fn init_report(self, took: Duration, phase: &str, error_type: &str) -> String {
-        let status = if error_type == super::ErrorBody::TIMEOUT { "timeout" } else { "error" };
+    /// The end of a start, with the type of error where it failed. A start that succeeded has no line.
+    pub(super) fn init_report(self, took: Duration, phase: &str, error_type: Option<&str>) -> Vec<Record> {
+        let status = match error_type {
+            None => "success",
+            Some(super::ErrorBody::TIMEOUT) => "timeout",
+            Some(_) => "error",
+        };
         let took = milliseconds(took);
-        match self.json {
-            true => self.record(
-                "platform.initReport",
-                &json!({ "initializationType": "on-demand", "phase": phase, "status": status, "errorType": error_type, "metrics": { "durationMs": took } }),
-            ),
-            false if status == "timeout" => format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: timeout\n"),
-            false => format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: error\tError Type: {error_type}\n"),
+        let mut done = json!({ "initializationType": "on-demand", "phase": phase, "status": status });
+        if let Some(error_type) = error_type {
+            done["errorType"] = error_type.into();
         }
+        let mut report = done.clone();
+        report["metrics"] = json!({ "durationMs": took });
+        let done = Record { kind: "platform.initRuntimeDone", record: done, line: None };
+        let text = match (status, error_type) {
+            ("error", Some(kind)) => {
+                format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: error\tError Type: {kind}\n")
+            }
+            _ => format!("INIT_REPORT Init Duration: {took:.2} ms\tPhase: {phase}\tStatus: {status}\n"),
+        };
+        let report = self.record("platform.initReport", report, text);
+        vec![done, if error_type.is_some() { report } else { Record { line: None, ..report } }]
     }
 
-    pub(super) fn start(self, request: &str) -> String {
-        match self.json {
-            true => self.record("platform.start", &json!({ "requestId": request, "version": "$LATEST" })),
-            false => format!("START RequestId: {request} Version: $LATEST\n"),
-        }
+    pub(super) fn start(self, request: &str) -> Record {
+        let text = format!("START RequestId: {request} Version: $LATEST\n");
+        self.record("platform.start", json!({ "requestId": request, "version": "$LATEST" }), text)
     }
 
-    /// END and REPORT.
-    pub(super) fn report(self, numbers: &Numbers<'_>) -> Vec<String> {
-        let Numbers { request, duration, init, memory, max_memory, status } = numbers;
+    /// An extension is ready, or failed.
+    pub(super) fn extension(self, name: &str, state: &str, events: &[String], error_type: Option<&str>) -> Record {
+        let mut record = json!({ "name": name, "state": state, "events": events });
+        let mut text = format!("EXTENSION\tName: {name}\tState: {state}\tEvents: [{}]", events.join(", "));
+        if let Some(kind) = error_type {
+            record["errorType"] = kind.into();
+            text += &format!("\tError Type: {kind}");
+        }
+        self.record("platform.extension", record, text + "\n")
+    }
+
+    /// An extension subscribed to telemetry.
+    pub(super) fn subscribed(self, name: &str, types: &[&str]) -> Record {
+        let text = format!("TELEMETRY\tName: {name}\tState: Subscribed\tTypes: [{}]\n", types.join(", "));
+        self.record(
+            "platform.telemetrySubscription",
+            json!({ "name": name, "state": "Subscribed", "types": types }),
+            text,
+        )
+    }
+
+    /// END and REPORT. `produced`: the bytes of the answer.
+    pub(super) fn report(self, numbers: &Numbers<'_>) -> Vec<Record> {
+        let Numbers { request, duration, init, memory, max_memory, status, produced } = numbers;
         let billed = milliseconds(*duration + init.unwrap_or_default()).ceil();
         let took = milliseconds(*duration);
-        if self.json {
-            let mut metrics = json!({ "durationMs": took, "billedDurationMs": billed, "memorySizeMB": memory, "maxMemoryUsedMB": max_memory });
-            if let Some(init) = init {
-                metrics["initDurationMs"] = milliseconds(*init).into();
-            }
-            let (word, kind) = status.map_or(("success", None), |(word, kind)| (word, Some(kind)));
-            let mut done = json!({ "requestId": request, "status": word });
-            let mut record = json!({ "requestId": request, "metrics": metrics, "status": word });
-            if let Some(kind) = kind {
-                done["errorType"] = kind.into();
-                record["errorType"] = kind.into();
-            }
-            return vec![self.record("platform.runtimeDone", &done), self.record("platform.report", &record)];
+        let mut metrics = json!({ "durationMs": took, "billedDurationMs": billed, "memorySizeMB": memory, "maxMemoryUsedMB": max_memory });
+        if let Some(init) = init {
+            metrics["initDurationMs"] = milliseconds(*init).into();
+        }
+        let (word, kind) = status.map_or(("success", None), |(word, kind)| (word, Some(kind)));
+        let mut done = json!({ "requestId": request, "status": word, "metrics": { "durationMs": took, "producedBytes": produced } });
+        let mut record = json!({ "requestId": request, "metrics": metrics, "status": word });
+        if let Some(kind) = kind {
+            done["errorType"] = kind.into();
+            record["errorType"] = kind.into();
         }
         let mut report = format!(
             "REPORT RequestId: {request}\tDuration: {took:.2} ms\tBilled Duration: {billed} ms\tMemory Size: {memory} MB\tMax Memory Used: {max_memory} MB\t"
@@ -215,7 +275,8 @@ impl Words {
             Some((word, kind)) => report += &format!("Status: {word}\tError Type: {kind}"),
             None => {}
         }
-        vec![format!("END RequestId: {request}\n"), report + "\n"]
+        let end = format!("END RequestId: {request}\n");
+        vec![self.record("platform.runtimeDone", done, end), self.record("platform.report", record, report + "\n")]
     }
 }
 
@@ -258,18 +319,26 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_first() {
-        let (mut logs, group, one, two): (_, Arc<str>, Arc<str>, Arc<str>) =
-            (Logs::default(), "g".into(), "1".into(), "2".into());
-        logs.push(&group, &one, 1, "first\n".to_owned());
+    fn the_oldest_of_whoever_has_most_go_first() {
+        let [quiet, loud, one, two]: [Arc<str>; 4] = ["quiet".into(), "loud".into(), "1".into(), "2".into()];
+        let mut logs = Logs::default();
+        logs.push(&quiet, &one, 1, "first\n".into());
+        logs.push(&loud, &one, 1, "first\n".into());
         for at in 0..100 {
-            logs.push(&group, &two, at, "x".repeat(100_000));
+            logs.push(&loud, &two, at, "x".repeat(100_000).into());
         }
         assert!(logs.bytes <= KEPT);
-        let kept: Vec<u64> = logs.from(0).map(|line| line.id).collect();
-        assert_eq!((kept.len(), kept.last()), (83, Some(&100)));
-        assert_eq!(logs.streams("g").unwrap().keys().map(|stream| &**stream).collect::<Vec<_>>(), ["2"]);
-        assert_eq!(logs.from(100).count(), 1);
+        let kept: Vec<u64> = logs.from("loud", 0).map(|line| line.id).collect();
+        assert_eq!((kept.len(), kept.last()), (20, Some(&101)));
+        assert_eq!(logs.streams("loud").unwrap().keys().map(|stream| &**stream).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(logs.from("loud", 101).count(), 1);
+        assert_eq!(logs.from("quiet", 0).count(), 1, "what others say does not matter");
+        // What is kept is shared among those who talk.
+        for at in 0..100 {
+            logs.push(&quiet, &one, at, "x".repeat(100_000).into());
+        }
+        let counts = ["loud", "quiet"].map(|group| logs.from(group, 0).count());
+        assert!(counts.iter().all(|count| (10..=11).contains(count)), "{counts:?}");
     }
 
     #[test]
@@ -281,27 +350,33 @@ mod tests {
             memory: 128,
             max_memory: 36,
             status: None,
+            produced: 2,
         };
+        let lines = |records: Vec<Record>| records.into_iter().filter_map(|record| record.line).collect::<String>();
         let text = Words { json: false, now: 0 };
-        assert_eq!(text.start("r"), "START RequestId: r Version: $LATEST\n");
+        assert_eq!(text.start("r").line.unwrap(), "START RequestId: r Version: $LATEST\n");
         assert_eq!(
-            text.report(&numbers).concat(),
+            lines(text.report(&numbers)),
             "END RequestId: r\nREPORT RequestId: r\tDuration: 3.01 ms\tBilled Duration: 114 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\tInit Duration: 110.10 ms\t\n"
         );
         let failed = Numbers { status: Some(("error", "Runtime.ExitError")), init: None, ..numbers.clone() };
         assert!(
-            text.report(&failed)
-                .concat()
+            lines(text.report(&failed))
                 .ends_with("Max Memory Used: 36 MB\tStatus: error\tError Type: Runtime.ExitError\n")
         );
         let timeout = Numbers { status: Some(("timeout", "Sandbox.Timedout")), ..failed };
-        assert!(text.report(&timeout).concat().ends_with("\tStatus: timeout\n"));
+        assert!(lines(text.report(&timeout)).ends_with("\tStatus: timeout\n"));
         assert_eq!(
-            text.init_report(Duration::from_micros(5030), "init", "Runtime.ExitError"),
+            lines(text.init_report(Duration::from_micros(5030), "init", Some("Runtime.ExitError"))),
             "INIT_REPORT Init Duration: 5.03 ms\tPhase: init\tStatus: error\tError Type: Runtime.ExitError\n"
         );
+        assert_eq!(
+            lines(text.init_report(Duration::ZERO, "init", None)),
+            "",
+            "a start that succeeded is told in REPORT"
+        );
         let json = Words { json: true, now: 0 }.report(&numbers);
-        let record: serde_json::Value = serde_json::from_str(&json[1]).unwrap();
+        let record: serde_json::Value = serde_json::from_str(json[1].line.as_ref().unwrap()).unwrap();
         assert_eq!(record["type"], "platform.report");
         assert_eq!(record["record"]["metrics"]["initDurationMs"], 110.1);
     }

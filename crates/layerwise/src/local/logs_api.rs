@@ -121,10 +121,10 @@ fn filter(asked: &Asked, logs: &Logs) -> Result<Value, ApiError> {
     };
     let most = asked.limit.unwrap_or(MOST).min(MOST);
     let (mut found, mut bytes, mut next) = (Vec::new(), 0, None);
-    for line in logs.from(from) {
+    for line in logs.from(&group, from) {
         let inside =
             asked.start_time.is_none_or(|start| line.at >= start) && asked.end_time.is_none_or(|end| line.at <= end);
-        if *line.group != *group || !inside || !wanted_stream(&line.stream) || !pattern.matches(&line.message) {
+        if !inside || !wanted_stream(&line.stream) || !pattern.matches(&line.message) {
             continue;
         }
         if found.len() >= most || bytes > LARGEST {
@@ -158,8 +158,7 @@ fn events(asked: &Asked, logs: &Logs) -> Result<Value, ApiError> {
     let direction = asked.next_token.as_deref().map(|text| text.split_once('/').unwrap_or(("f", text)));
     let inside =
         |at: u64| asked.start_time.is_none_or(|start| at >= start) && asked.end_time.is_none_or(|end| at < end);
-    let own: Vec<_> =
-        logs.from(0).filter(|line| *line.group == *group && *line.stream == *stream && inside(line.at)).collect();
+    let own: Vec<_> = logs.from(&group, 0).filter(|line| *line.stream == *stream && inside(line.at)).collect();
     let most = asked.limit.unwrap_or(MOST).min(MOST);
     let chosen: Vec<_> = match direction {
         Some(("b", at)) => {

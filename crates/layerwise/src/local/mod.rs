@@ -2,10 +2,11 @@
 //! runtime interface client in an execution environment like Lambda's.
 //!
 //! ```text
-//!  aws, boto3 ──► api.rs ──► server.rs ──► environment.rs (pure: state, input → state, actions)
-//!                 logs_api.rs    │                 ▲
-//!                    ▲           ▼                 │
-//!                 logs.rs ◄── launch.rs ──► awslambdaric ──► runtime_api.rs
+//!  aws, boto3 ──► api.rs, url.rs ──► server.rs ──► environment.rs (pure: state, input → state, actions)
+//!                 logs_api.rs           │                 ▲
+//!                    ▲                  ▼                 │
+//!                 logs.rs ◄──────── launch.rs ──► awslambdaric ──► runtime_api.rs
+//!                    └► telemetry.rs ──────────► extensions ──────────┘
 //! ```
 //!
 //! `environment.rs` decides; `server.rs` only translates: HTTP requests, ends of processes and the clock into inputs,
@@ -29,9 +30,14 @@ pub mod launch;
 mod logs;
 mod logs_api;
 mod pattern;
+#[cfg(target_os = "linux")]
+mod processes;
+mod queue;
 mod runtime;
 mod runtime_api;
 mod server;
+mod telemetry;
+mod url;
 
 pub use api::serve;
 pub use runtime::{ProvideError, RuntimeFiles, provide};
@@ -112,13 +118,13 @@ pub(crate) fn arn(name: &str) -> String {
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+struct Limits {
     /// The start of an environment.
-    pub init: Duration,
+    init: Duration,
     /// An invocation.
-    pub timeout: Duration,
-    /// From SIGTERM to SIGKILL.
-    pub grace: Duration,
+    timeout: Duration,
+    /// Which kind has registered; it decides how long the end may take.
+    extensions: environment::Extensions,
 }
 
 /// What a server is told.
@@ -198,8 +204,8 @@ pub enum Event {
         function: String,
         /// Milliseconds since 1970.
         at: u64,
-        /// The line.
-        message: String,
+        /// The line; a very long one is cut here, not in the log.
+        message: Arc<str>,
     },
 }
 

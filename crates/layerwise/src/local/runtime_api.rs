@@ -47,6 +47,8 @@ pub(super) enum Message {
     Event(String, oneshot::Sender<serde_json::Value>),
     /// An extension gives up.
     ExtensionFailed(String, String),
+    /// An extension, by its id, subscribes to telemetry; the answer is why it cannot.
+    Subscribe(String, Bytes, oneshot::Sender<Result<(), String>>),
 }
 
 /// Serves until dropped.
@@ -70,6 +72,10 @@ type Answer = Response<Full<Bytes>>;
 
 async fn answer(request: Request<Incoming>, to: &mpsc::Sender<Message>, function: &super::Function) -> Answer {
     let (parts, body) = request.into_parts();
+    // Only what runs in the environment names us so; a web page's script does not.
+    if let Err(why) = super::api::admitted(&parts.headers, &[]) {
+        return error(StatusCode::FORBIDDEN, "Forbidden", why);
+    }
     let path = parts.uri.path().to_owned();
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -150,10 +156,25 @@ async fn answer(request: Request<Incoming>, to: &mpsc::Sender<Message>, function
             drop(to.send(Message::ExtensionFailed(id, kind)).await);
             status(StatusCode::ACCEPTED, &json!({ "status": "OK" }))
         }
-        // Subscriptions are taken, and nothing is sent: the log is complete without.
-        (&Method::PUT, ["2022-07-01", "telemetry"] | ["2020-08-15", "logs"]) => {
-            Response::new(Full::new(Bytes::from_static(b"\"OK\"")))
+        (&Method::PUT, ["2022-07-01", "telemetry"]) => {
+            let id = header("lambda-extension-identifier").unwrap_or_default();
+            let bytes = body(64 << 10).await.unwrap_or_default();
+            let (reply, subscribed) = oneshot::channel();
+            if to.send(Message::Subscribe(id, bytes, reply)).await.is_err() {
+                return gone();
+            }
+            match subscribed.await {
+                Ok(Ok(())) => status(StatusCode::OK, &json!("OK")),
+                Ok(Err(why)) => error(StatusCode::BAD_REQUEST, "ValidationError", &why),
+                Err(_) => error(StatusCode::FORBIDDEN, "Extension.UnknownExtensionIdentifier", "it is not registered"),
+            }
         }
+        // As AWS's own emulator answers.
+        (&Method::PUT, ["2020-08-15", "logs"]) => error(
+            StatusCode::ACCEPTED,
+            "Logs.NotSupported",
+            "the local Lambda has the Telemetry API, not the older Logs API",
+        ),
         _ => error(StatusCode::NOT_FOUND, "NotFound", "there is no such path"),
     }
 }

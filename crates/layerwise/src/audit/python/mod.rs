@@ -49,6 +49,28 @@ pub struct PythonFacts {
     pub needs_minor: Option<u8>,
     /// Why it could not be looked into, or not fully.
     pub problem: Option<Problem>,
+    /// Every name that stands in it, other than behind a dot, hashed and sorted. `None`: not known, or names may come
+    /// about that do not stand in it (`from x import *`, `globals()`, `exec` …). Not kept in the cache: it is asked for
+    /// the handler's module only, which no wheel brings.
+    #[serde(skip)]
+    pub names: Option<Vec<u32>>,
+}
+
+impl PythonFacts {
+    /// Whether the module surely has no global of this name once it is imported. What merely stands in it may be one.
+    pub fn never_binds(&self, name: &str) -> bool {
+        // Words that the lexer may take for keywords, and what Python may normalize.
+        let plain =
+            name.is_ascii() && !matches!(name, "match" | "case" | "type" | "lazy" | "_") && !name.starts_with("__");
+        let sure = plain && self.problem.is_none() && !self.dynamic_attributes;
+        sure && self.names.as_ref().is_some_and(|names| names.binary_search(&hash(name.as_bytes())).is_err())
+    }
+}
+
+/// Two names with one hash only make that nothing is said of one of them.
+#[expect(clippy::cast_possible_truncation, reason = "a part of a hash is a hash")]
+fn hash(name: &[u8]) -> u32 {
+    xxhash_rust::xxh3::xxh3_64(name) as u32
 }
 
 /// One module that is imported.
@@ -203,6 +225,7 @@ fn read(text: &str, parsed: &Parsed<Mod>) -> PythonFacts {
         imports,
         machinery: walk.machinery,
         dynamic_attributes: walk.dynamic_attributes,
+        names: names.standing,
         needs_minor: needs_minor.max(walk.matches.then_some(10)),
         problem: first_error.map(|(offset, message)| Problem::Syntax {
             line: line(text.as_bytes(), offset),
@@ -216,6 +239,8 @@ struct Names {
     machinery: bool,
     /// There may be calls of `import_module` or `__import__`.
     import_calls: bool,
+    /// See [`PythonFacts::names`].
+    standing: Option<Vec<u32>>,
 }
 
 fn names(text: &str, tokens: &[Token]) -> Names {
@@ -223,8 +248,18 @@ fn names(text: &str, tokens: &[Token]) -> Names {
         (TokenKind::Name, range) => text.as_bytes().get(range.start().to_usize()..range.end().to_usize()),
         _ => None,
     };
-    let mut names = Names { machinery: false, import_calls: false };
+    let mut names = Names { machinery: false, import_calls: false, standing: None };
+    let (mut standing, mut sure) = (Vec::new(), true);
     for (at, token) in tokens.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|before| tokens.get(before)).map(Token::kind);
+        // `from x import *`
+        sure &= !(token.kind() == TokenKind::Star && before == Some(TokenKind::Import));
+        if let Some(name) = name(token) {
+            sure &= !makes_names(name);
+            if before != Some(TokenKind::Dot) {
+                standing.push(hash(name));
+            }
+        }
         match name(token) {
             Some(b"sys" | b"_sys") => {
                 if let Some([dot, attribute]) = tokens.get(at + 1..at + 3)
@@ -257,7 +292,39 @@ fn names(text: &str, tokens: &[Token]) -> Names {
             _ => {}
         }
     }
+    standing.sort_unstable();
+    standing.dedup();
+    standing.shrink_to_fit();
+    names.standing = sure.then_some(standing);
     names
+}
+
+/// Whose mention means that a module may get names that do not stand in it.
+fn makes_names(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"globals"
+            | b"locals"
+            | b"vars"
+            | b"exec"
+            | b"eval"
+            | b"compile"
+            | b"setattr"
+            | b"__setattr__"
+            | b"__dict__"
+            | b"__builtins__"
+            | b"builtins"
+            | b"f_globals"
+            | b"f_locals"
+            | b"_getframe"
+            | b"currentframe"
+            | b"execfile"
+            | b"runpy"
+            | b"inject"
+            | b"__getattr__"
+            | b"__class__"
+            | b"modules"
+    )
 }
 
 /// Of `sys`: what decides where modules come from.
