@@ -42,6 +42,8 @@ const TRIES: u32 = 5;
 pub struct Settings {
     /// The profile of `~/.aws/config`, instead of `AWS_PROFILE`.
     pub profile: Option<String>,
+    /// Where every service is, instead of `AWS_ENDPOINT_URL` and what profiles say.
+    pub endpoint: Option<String>,
     /// Certificates (PEM) to trust besides the system's.
     pub ca_files: Vec<PathBuf>,
     /// The clock: requests are signed with the time.
@@ -53,6 +55,7 @@ pub struct Client {
     http: reqwest::Client,
     config: SdkConfig,
     region: String,
+    endpoint: Option<String>,
     now: fn() -> SystemTime,
     credentials: tokio::sync::Mutex<Option<Credentials>>,
     /// Multipart uploads under way: bucket, key, id.
@@ -211,6 +214,9 @@ impl Client {
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
+        if let Some(url) = &settings.endpoint {
+            loader = loader.endpoint_url(url);
+        }
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
@@ -224,6 +230,7 @@ impl Client {
             http,
             config,
             region,
+            endpoint: settings.endpoint.clone(),
             now: settings.now,
             credentials: tokio::sync::Mutex::default(),
             uploads: Mutex::default(),
@@ -812,8 +819,12 @@ impl Client {
         Ok(kept.insert(credentials).clone())
     }
 
-    /// The endpoint that the environment or the profile sets for a service, without a `/` at its end.
+    /// The endpoint that we were told, or that the environment or the profile sets for a service, without a `/` at its
+    /// end.
     async fn own_endpoint(&self, service: &Service) -> Option<String> {
+        if let Some(url) = &self.endpoint {
+            return Some(url.trim_end_matches('/').to_owned());
+        }
         let key = ServiceConfigKey::builder().service_id(service.id).env("AWS_ENDPOINT_URL").profile("endpoint_url");
         let named = key.build().ok().and_then(|key| self.config.service_config()?.load_config(key));
         let url = named.or_else(|| self.config.endpoint_url().map(str::to_owned))?;

@@ -33,6 +33,9 @@ pub enum AwsError {
     /// Not one of AWS's region names.
     #[error("`{}` is not the name of an AWS region", .0.escape_debug())]
     InvalidRegion(String),
+    /// Not what Lambda calls a layer; the words say what is.
+    #[error("{0}")]
+    InvalidLayerName(String),
     /// Nothing to sign requests with.
     #[error("no AWS credentials for {region}: {message}")]
     NoCredentials {
@@ -186,7 +189,11 @@ pub enum AwsError {
 impl Explain for AwsError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoRegion | Self::InvalidRegion(_) | Self::NoBucket { .. } | Self::NotItsLayer { .. } => Kind::Usage,
+            Self::NoRegion
+            | Self::InvalidRegion(_)
+            | Self::InvalidLayerName(_)
+            | Self::NoBucket { .. }
+            | Self::NotItsLayer { .. } => Kind::Usage,
             Self::Unreached { .. } => Kind::Network,
             Self::TooLarge { .. } => Kind::Limit,
             Self::Bytes { .. } => Kind::Integrity,

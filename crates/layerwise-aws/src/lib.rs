@@ -14,7 +14,7 @@
 //! # let (artifact, now) = todo!();
 //! use layerwise_aws::{Client, Patience, Settings, Wanted, publish};
 //!
-//! let settings = Settings { profile: None, ca_files: Vec::new(), now };
+//! let settings = Settings { profile: None, endpoint: None, ca_files: Vec::new(), now };
 //! let client = Client::connect(Some("eu-west-1"), &settings).await?;
 //! let wanted = Wanted { runtimes: vec!["python3.13".to_owned()], ..Wanted::new("demo".parse().unwrap()) };
 //! let outcome = publish(&client, &wanted, &artifact, Patience::default(), &|_, _| {}).await;

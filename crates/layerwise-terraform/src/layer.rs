@@ -19,6 +19,7 @@ use crate::Host;
 use crate::diagnostics::{At, Diagnostics};
 use crate::function::{self, FunctionWish};
 use crate::inputs::{self, Wish};
+use crate::layer_version;
 use crate::schema::{Attribute, Block, Mode, Type};
 use crate::value::{Object, Value, is_null, text, yes};
 
@@ -146,7 +147,7 @@ pub(crate) type World = dyn Fn() -> Result<Arc<Io>, LayerError> + Send + Sync;
 pub(crate) struct Shop<'a> {
     pub(crate) host: &'a Host,
     pub(crate) io: &'a World,
-    /// `RESOURCE`, or that of functions.
+    /// Of the type.
     pub(crate) block: &'static Block,
 }
 
@@ -238,6 +239,9 @@ pub(crate) fn validate(host: &Host, block: &Block, object: &Object, diagnostics:
     } else {
         inputs::validate(host, object, diagnostics);
     }
+    if block.name == layer_version::RESOURCE.name {
+        layer_version::validate(object, diagnostics);
+    }
     if let Some(other) = text(object, "build_at").filter(|at| !["plan", "apply"].contains(at)) {
         let summary = format!("`{other}` is no time to build at");
         diagnostics.error(summary, "`build_at` is `plan` or `apply`.", &At::Attribute("build_at"));
@@ -304,7 +308,7 @@ pub(crate) async fn plan(
 }
 
 /// The architecture is ours to choose where the configuration does not: also when it did before.
-fn set_default(config: &Object, planned: &mut Object) {
+pub(crate) fn set_default(config: &Object, planned: &mut Object) {
     if is_null(config, "architecture") {
         planned.insert("architecture".to_owned(), "x86_64".into());
     }
@@ -369,8 +373,12 @@ pub(crate) async fn destroy(host: &Host, state: &Object) {
 }
 
 /// The state of a zip that somebody has made.
-pub(crate) async fn import(host: &Host, block: &Block, path: &str) -> Option<Object> {
-    let sha256 = sha256_of(host.dir.join(path)).await?;
+pub(crate) async fn import(host: &Host, block: &Block, path: &str, diagnostics: &mut Diagnostics) -> Option<Object> {
+    let Some(sha256) = sha256_of(host.dir.join(path)).await else {
+        let summary = format!("failed to read the zip `{path}`");
+        diagnostics.error(summary, "hint: a layer is imported by the path of its zip", &At::Nothing);
+        return None;
+    };
     let mut state = block.empty();
     for name in ["id", "path", "output_path"] {
         state.insert(name.to_owned(), path.into());
@@ -393,13 +401,13 @@ pub(crate) async fn data(shop: Shop<'_>, config: Object, diagnostics: &mut Diagn
     Some(done)
 }
 
-fn scratch(dir: &Path) -> Result<tempfile::TempDir, LayerError> {
+pub(crate) fn scratch(dir: &Path) -> Result<tempfile::TempDir, LayerError> {
     let made = tempfile::Builder::new().prefix(".layerwise-").tempdir_in(dir);
     made.map_err(|source| LayerError::File { what: "write to", path: dir.to_owned(), source })
 }
 
 /// Builds the layer as [`ZIP`] in `scratch`, of the versions in `lock` where there is one; the lock it was built of.
-async fn make(
+pub(crate) async fn make(
     io: Arc<Io>,
     (wish, object): (&Wish, &Object),
     lock: &[u8],
@@ -449,20 +457,24 @@ async fn make(
 }
 
 fn set_built(object: &mut Object, built: &Built) {
-    let packages = built.packages.iter().map(|one| (one.name.clone(), one.version.as_str().into())).collect();
     for (name, value) in [
         ("sha256", built.sha256.to_string().into()),
         ("source_code_hash", built.sha256.base64().into()),
         ("zipped_bytes", built.zipped_bytes.into()),
         ("unzipped_bytes", built.unzipped_bytes.into()),
-        ("packages", Value::Map(packages)),
+        ("packages", packages(built)),
     ] {
         object.insert(name.to_owned(), value);
     }
 }
 
+/// What is inside, by name.
+pub(crate) fn packages(built: &Built) -> Value {
+    Value::Map(built.packages.iter().map(|one| (one.name.clone(), one.version.as_str().into())).collect())
+}
+
 /// Findings that did not stop the layer.
-fn warn(host: &Host, built: &Built, object: &Object, diagnostics: &mut Diagnostics) {
+pub(crate) fn warn(host: &Host, built: &Built, object: &Object, diagnostics: &mut Diagnostics) {
     let findings = built.report.iter().flat_map(|report| &report.findings);
     for finding in findings.filter(|finding| finding.severity == Severity::Warning) {
         let at = finding
@@ -475,7 +487,7 @@ fn warn(host: &Host, built: &Built, object: &Object, diagnostics: &mut Diagnosti
 }
 
 /// Says why there is no layer, at the attribute that is the reason.
-fn tell(host: &Host, error: &LayerError, object: &Object, diagnostics: &mut Diagnostics) {
+pub(crate) fn tell(host: &Host, error: &LayerError, object: &Object, diagnostics: &mut Diagnostics) {
     match error {
         LayerError::Pipeline(pipeline::Error::Findings { report, .. }) => {
             for finding in report.findings.iter().filter(|finding| finding.severity == Severity::Error) {

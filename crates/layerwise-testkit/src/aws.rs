@@ -26,8 +26,8 @@ pub struct Aws {
 
 #[derive(Default)]
 struct State {
-    /// By region and name: the digests of the versions, in base64.
-    layers: BTreeMap<(String, String), Vec<String>>,
+    /// By region and name: the versions in their order; `None` where one was deleted.
+    layers: BTreeMap<(String, String), Vec<Option<Value>>>,
     /// Method, part of the path, region (empty: any), what to answer, how often.
     faults: Vec<(String, String, String, Answer, usize)>,
     /// Where every bucket is.
@@ -105,8 +105,23 @@ impl Aws {
 
     /// How many versions a layer has.
     pub fn versions(&self, region: &str, layer: &str) -> usize {
+        self.numbers(region, layer).len()
+    }
+
+    /// The numbers of the versions that a layer has.
+    pub fn numbers(&self, region: &str, layer: &str) -> Vec<usize> {
         let state = self.state.lock().expect("no handler panics");
-        state.layers.get(&(region.to_owned(), layer.to_owned())).map_or(0, Vec::len)
+        let versions = state.layers.get(&(region.to_owned(), layer.to_owned())).map_or(&[][..], Vec::as_slice);
+        versions.iter().enumerate().filter(|(_, version)| version.is_some()).map(|(index, _)| index + 1).collect()
+    }
+
+    /// Deletes a version, as somebody else would.
+    pub fn delete(&self, region: &str, layer: &str, number: usize) -> &Self {
+        let mut state = self.state.lock().expect("no handler panics");
+        let versions = state.layers.entry((region.to_owned(), layer.to_owned())).or_default();
+        versions[number - 1] = None;
+        drop(state);
+        self
     }
 
     /// Every request so far.
@@ -181,28 +196,28 @@ impl State {
             return document(200, &json!({ "Functions": [] }));
         };
         let (name, rest) = rest.split_once("/versions").unwrap_or((rest, ""));
+        // A name, or an ARN.
+        let name = name.rsplit("%3A").next().unwrap_or(name);
         let versions = self.layers.entry((region.to_owned(), name.to_owned())).or_default();
-        let one = |number: usize, digest: &str| {
-            json!({
-                "LayerVersionArn": format!("arn:aws:lambda:{region}:123456789012:layer:{name}:{number}"),
-                "Version": number,
-                "Content": { "CodeSha256": digest, "CodeSize": 1, "Location": "" },
-            })
-        };
         let number: Option<usize> = rest.trim_start_matches('/').parse().ok();
         match (request.method.as_str(), number) {
             ("GET", None) => {
-                let all: Vec<Value> =
-                    versions.iter().enumerate().rev().map(|(index, digest)| one(index + 1, digest)).collect();
+                let all: Vec<&Value> = versions.iter().flatten().rev().collect();
                 document(200, &json!({ "LayerVersions": all }))
             }
             ("GET", Some(number)) => match versions.get(number.wrapping_sub(1)) {
-                Some(digest) => document(200, &one(number, digest)),
-                None => refusal("lambda", 404, "ResourceNotFoundException", "no such version"),
+                Some(Some(version)) => document(200, version),
+                _ => refusal("lambda", 404, "ResourceNotFoundException", "no such version"),
             },
+            ("DELETE", Some(number)) => {
+                if let Some(version) = versions.get_mut(number.wrapping_sub(1)) {
+                    *version = None;
+                }
+                document(204, &Value::Null)
+            }
             ("POST", None) if rest.is_empty() => {
-                let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-                let content = &body["Content"];
+                let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+                let content = body["Content"].take();
                 let bytes = match content["ZipFile"].as_str() {
                     Some(text) => BASE64.decode(text).unwrap_or_default(),
                     None => {
@@ -211,8 +226,13 @@ impl State {
                         self.objects.get(&key).cloned().unwrap_or_default()
                     }
                 };
-                versions.push(BASE64.encode(sha2::Sha256::digest(&bytes)));
-                document(201, &one(versions.len(), &versions[versions.len() - 1]))
+                let number = versions.len() + 1;
+                body["LayerVersionArn"] = json!(format!("arn:aws:lambda:{region}:123456789012:layer:{name}:{number}"));
+                body["Version"] = json!(number);
+                let digest = BASE64.encode(sha2::Sha256::digest(&bytes));
+                body["Content"] = json!({ "CodeSha256": digest, "CodeSize": bytes.len(), "Location": "" });
+                versions.push(Some(body.clone()));
+                document(201, &body)
             }
             _ => document(201, &json!({})),
         }

@@ -89,6 +89,23 @@ fn failures_that_stay() {
     fails(list, (503, "ServiceUnavailable", "oh"), 11, &["with status 503", "try again later"]);
 }
 
+/// The version was made, and what came after it failed: it is in the receipt all the same.
+#[test]
+fn a_version_that_cannot_be_looked_at_is_published() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.refuse(("GET", "/versions/1", ""), (403, "AccessDeniedException", "not you"), 1);
+    let args = publish("1.0", "--region eu-west-1 --share public --receipt receipt.json");
+    let cli = cli(&served, aws.url(), "").args(args);
+    let run = cli.run().failure(11);
+    assert!(run.stdout.contains("published  arn:aws:lambda:eu-west-1:123456789012:layer:demo:1"), "{run}");
+    assert!(!run.stdout.contains("not done:  publish") && run.stdout.contains("not done:  share it"), "{run}");
+    let receipt: Value = serde_json::from_slice(&fs_err::read(cli.project().join("receipt.json")).unwrap()).unwrap();
+    assert_eq!(receipt["layers"][0]["regions"][0]["layer_version"], 1);
+    // What it says continues, and publishes nothing again.
+    let _run = cli.run().success();
+    assert_eq!(aws.versions(REGION, "demo"), 1);
+}
+
 /// The version is there, but nobody told us: it is found, not published twice.
 #[test]
 fn a_lost_answer_is_no_second_version() {
@@ -172,7 +189,7 @@ fn a_function_that_does_not_take_it_gets_the_old_one_back() {
     // The next time it works, and publishes nothing.
     let _run = cli.run().success();
     assert_eq!(aws.layers_of("f"), [before[0], "arn:aws:lambda:eu-west-1:123456789012:layer:demo:2"]);
-    assert_eq!(aws.versions(REGION, "demo"), 2);
+    assert_eq!(aws.numbers(REGION, "demo"), [2]);
     let _ = aws.function("g", &before[..1], false);
     let run = cli.args(publish("2.0", "--region eu-west-1 --update-function g")).run().failure(2);
     assert!(run.stderr.contains("the function `g` does not use the layer `demo`"), "{run}");
