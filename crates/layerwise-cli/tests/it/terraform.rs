@@ -1,10 +1,15 @@
-//! The provider under the real `terraform`, which needs no network for it. Where there is none, the tests say so.
+//! The provider under the real `terraform`: the one on PATH, or one that is installed for the tests.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use layerwise_testkit::{Aws, Cli, Index, Machine, Served, elf, wheel};
+use layerwise_testkit::{Aws, Cli, Fault, Index, Machine, Served, elf, moto, wheel};
 
+use super::real_index::skipped;
 use super::{beta, demo, layerwise, words};
 
 const TERRAFORM: &str =
@@ -22,17 +27,6 @@ resource "terraform_data" "user" {
 }
 "#;
 
-/// The `terraform` on PATH.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn terraform() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path).map(|dir| dir.join("terraform")).find(|program| program.is_file());
-    if found.is_none() {
-        eprintln!("skipped: no terraform on PATH");
-    }
-    found
-}
-
 /// A configuration with the provider installed.
 struct Stage {
     terraform: PathBuf,
@@ -40,25 +34,25 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(served: &Served, config: &str) -> Option<Self> {
+    fn new(served: &Served, config: &str) -> Self {
         Self::with(layerwise(served, ""), config)
     }
 
     /// The same with an AWS.
-    fn in_aws(served: &Served, url: &str, config: &str) -> Option<Self> {
+    fn in_aws(served: &Served, url: &str, config: &str) -> Self {
         let cli = layerwise(served, "").env("AWS_ENDPOINT_URL", url).env("AWS_REGION", REGION);
         let cli = cli.env("AWS_ACCESS_KEY_ID", "testing").env("AWS_SECRET_ACCESS_KEY", "testing");
         Self::with(cli.env("AWS_EC2_METADATA_DISABLED", "true"), config)
     }
 
-    fn with(cli: Cli, config: &str) -> Option<Self> {
-        let terraform = terraform()?;
+    fn with(cli: Cli, config: &str) -> Self {
+        let (terraform, _) = layerwise_testkit::terraform();
         let cli = cli.args(words("terraform install")).file("main.tf", format!("{TERRAFORM}{config}"));
         let run = cli.run().success();
         assert!(run.stdout.contains("source  = \"layerwise/layerwise\""), "{run}");
         let stage = Self { terraform, cli };
         stage.success("init");
-        Some(stage)
+        stage
     }
 
     fn dir(&self) -> &Path {
@@ -116,7 +110,7 @@ const APPLY: &str = "apply -auto-approve";
 #[test]
 fn nothing_changes_when_nothing_changed() {
     let served = demo().serve();
-    let Some(stage) = Stage::new(&served, LAYER) else { return };
+    let stage = Stage::new(&served, LAYER);
     stage.write("requirements.txt", "beta==2.0\nalpha==1.0\n");
     stage.success(APPLY);
     stage.nothing_to_do();
@@ -134,7 +128,7 @@ fn nothing_changes_when_nothing_changed() {
 #[test]
 fn a_zip_that_is_missing_comes_back_and_nobody_is_replaced() {
     let served = Index::new().wheel(beta()).serve();
-    let Some(stage) = Stage::new(&served, LAYER) else { return };
+    let stage = Stage::new(&served, LAYER);
     // Not pinned: the lock in the state says which.
     stage.write("requirements.txt", "beta\n");
     stage.success(APPLY);
@@ -156,8 +150,8 @@ fn a_plan_made_here_is_applied_elsewhere() {
     let served = demo().serve();
     for build_at in ["apply", "plan"] {
         let layer = LAYER.replace("output_path ", &format!("build_at = \"{build_at}\"\n  output_path "));
-        let Some(here) = Stage::new(&served, &layer) else { return };
-        let Some(there) = Stage::new(&served, &layer) else { return };
+        let here = Stage::new(&served, &layer);
+        let there = Stage::new(&served, &layer);
         for stage in [&here, &there] {
             stage.write("requirements.txt", "alpha\n");
         }
@@ -173,7 +167,7 @@ fn a_plan_made_here_is_applied_elsewhere() {
 #[test]
 fn what_is_wrong_is_said_where_it_stands() {
     let served = Index::new().wheel(beta()).wheel(broken()).serve();
-    let Some(stage) = Stage::new(&served, "") else { return };
+    let stage = Stage::new(&served, "");
     let layer = |lines: &str| {
         let text = format!("resource \"layerwise_layer\" \"it\" {{\n{lines}\noutput_path = \"it.zip\"\n}}\n");
         stage.write("layer.tf", &text);
@@ -252,18 +246,51 @@ impl Stage {
 
     /// This configuration and its state in a fresh checkout somewhere else, with a provider of its own.
     fn elsewhere(&self, served: &Served, url: &str) -> Self {
-        let other = Self::in_aws(served, url, "").expect("there was a terraform");
+        let other = Self::in_aws(served, url, "");
+        self.check_out(&other);
+        other
+    }
+
+    fn check_out(&self, other: &Self) {
         for file in ["main.tf", "requirements.txt", "terraform.tfstate"] {
             fs_err::copy(self.dir().join(file), other.dir().join(file)).unwrap();
         }
-        other
+    }
+
+    /// Starts it in a process group of its own, as a shell does.
+    fn start(&self, line: &str) -> Child {
+        let mut command = self.command(line);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap()
+    }
+
+    /// Processes that know of this stage, Terraform itself apart: providers, uv, compilers.
+    fn others(&self) -> Vec<String> {
+        let root = self.cli.home().parent().unwrap().display().to_string();
+        let all = fs_err::read_dir("/proc").unwrap().flatten();
+        let commands = all.filter_map(|entry| fs_err::read(entry.path().join("cmdline")).ok());
+        commands.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(|l| l.contains(&root)).collect()
+    }
+
+    /// Waits until nothing of it runs, and nothing of a provider is left in the temporary directory.
+    #[track_caller]
+    fn nothing_is_left(&self) {
+        let since = Instant::now();
+        let temp = self.cli.home().with_file_name("tmp");
+        let left = || {
+            let files = fs_err::read_dir(&temp).unwrap().flatten().map(|entry| entry.path().display().to_string());
+            self.others().into_iter().chain(files).collect::<Vec<_>>()
+        };
+        while !left().is_empty() {
+            assert!(since.elapsed() < Duration::from_secs(20), "still there: {:?}", left());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
 #[test]
 fn a_layer_version_lives() {
     let (served, aws) = (demo().serve(), Aws::serve());
-    let Some(stage) = Stage::in_aws(&served, aws.url(), &version(CREATE_FIRST)) else { return };
+    let stage = Stage::in_aws(&served, aws.url(), &version(CREATE_FIRST));
     stage.write("requirements.txt", "beta==2.0\nalpha==1.0\n");
     stage.success(APPLY);
     stage.nothing_to_do();
@@ -305,7 +332,7 @@ fn a_layer_version_lives() {
 #[test]
 fn a_layer_version_that_is_there_is_taken_over() {
     let (served, aws) = (demo().serve(), Aws::serve());
-    let Some(stage) = Stage::in_aws(&served, aws.url(), &version(CREATE_FIRST)) else { return };
+    let stage = Stage::in_aws(&served, aws.url(), &version(CREATE_FIRST));
     stage.write("requirements.txt", "beta\n");
     stage.success(APPLY);
     fs_err::remove_file(stage.dir().join("terraform.tfstate")).unwrap();
@@ -335,7 +362,7 @@ fn a_layer_version_that_is_there_is_taken_over() {
 #[test]
 fn a_layer_version_is_imported() {
     let (served, aws) = (demo().serve(), Aws::serve());
-    let Some(stage) = Stage::in_aws(&served, aws.url(), &version("")) else { return };
+    let stage = Stage::in_aws(&served, aws.url(), &version(""));
     stage.write("requirements.txt", "beta==2.0\n");
     stage.success(APPLY);
     let arn = stage.it()["arn"].as_str().unwrap().to_owned();
@@ -369,7 +396,7 @@ fn a_layer_version_planned_here_is_applied_elsewhere() {
     let (served, aws) = (demo().serve(), Aws::serve());
     for build_at in ["apply", "plan"] {
         let config = version(&format!("build_at = \"{build_at}\"")).replace("\"demo\"", &format!("\"{build_at}\""));
-        let Some(here) = Stage::in_aws(&served, aws.url(), &config) else { return };
+        let here = Stage::in_aws(&served, aws.url(), &config);
         here.write("requirements.txt", "alpha\n");
         let plan = here.success("plan -out=saved");
         let known = plan.lines().any(|line| line.contains("+ code_sha256") && !line.contains("known after apply"));
@@ -388,7 +415,7 @@ fn a_layer_version_planned_here_is_applied_elsewhere() {
 fn what_is_wrong_with_a_layer_version() {
     let served = Index::new().wheel(beta()).wheel(broken()).serve();
     let aws = Aws::serve();
-    let Some(stage) = Stage::in_aws(&served, aws.url(), "") else { return };
+    let stage = Stage::in_aws(&served, aws.url(), "");
     let says = |lines: &str, command: &str, expected: &[&str]| {
         let text = format!("{TERRAFORM}resource \"layerwise_layer_version\" \"it\" {{\n{lines}\n}}\n");
         stage.write("main.tf", &text);
@@ -420,4 +447,229 @@ fn what_is_wrong_with_a_layer_version() {
     says(&format!("{beta}\nlayer_name = \"a\""), APPLY, &half);
     let state = fs_err::read_to_string(stage.dir().join("terraform.tfstate")).unwrap();
     assert!(state.contains("layer:a:1"), "{state}");
+}
+
+/// Kills by name what a test has started itself.
+fn signal(name: &str, target: &str) {
+    assert!(Command::new("kill").args([name, "--", target]).status().unwrap().success());
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < Duration::from_secs(60), "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// An index that takes seconds to send a wheel.
+fn slow() -> Served {
+    demo().fault(Fault::Slow { bytes_per_second: 20_000 }.on("alpha-1.0*.whl")).serve()
+}
+
+fn is_downloading(served: &Served) -> bool {
+    served.requests().iter().any(|request| request.path.ends_with(".whl") && request.path.contains("alpha"))
+}
+
+/// Ctrl-C reaches the whole process group: what is being made becomes ready, and is in the state.
+#[test]
+fn ctrl_c_in_the_middle_of_an_apply() {
+    if !layerwise_testkit::terraform().1 {
+        return skipped("ctrl_c_in_the_middle_of_an_apply", "this Terraform is no program of its own");
+    }
+    let (served, aws) = (slow(), Aws::serve());
+    let stage = Stage::in_aws(&served, aws.url(), &version(""));
+    stage.write("requirements.txt", "alpha\n");
+    let child = stage.start(APPLY);
+    wait_until("a download", || is_downloading(&served));
+    signal("-INT", &format!("-{}", child.id()));
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("Interrupt received"), "{text}");
+    assert!(text.contains("layerwise_layer_version.it: Creation complete"), "{text}");
+    stage.nothing_is_left();
+    assert_eq!(aws.numbers(REGION, "demo"), [1]);
+    // It goes on where it was.
+    stage.success(APPLY);
+    stage.nothing_to_do();
+    assert_eq!(aws.numbers(REGION, "demo"), [1]);
+}
+
+#[test]
+fn terraform_is_killed_in_the_middle_of_an_apply() {
+    if !layerwise_testkit::terraform().1 {
+        return skipped("terraform_is_killed_in_the_middle_of_an_apply", "this Terraform is no program of its own");
+    }
+    let served = slow();
+    let stage = Stage::new(&served, LAYER);
+    stage.write("requirements.txt", "alpha\n");
+    let mut child = stage.start(APPLY);
+    wait_until("a download", || is_downloading(&served));
+    child.kill().unwrap();
+    let _status = child.wait().unwrap();
+    stage.nothing_is_left();
+    let left: Vec<_> = fs_err::read_dir(stage.dir().join("build")).unwrap().flatten().map(|e| e.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    served.heal();
+    stage.success("apply -auto-approve -lock=false");
+    stage.nothing_to_do();
+}
+
+/// Whoever is on this machine can reach the socket or its port: without Terraform's certificate nothing is answered.
+#[test]
+fn a_client_without_the_certificate() {
+    let identity = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (own, key)
+    };
+    let (announced, key) = identity();
+    let stage = Stage::new(&demo().serve(), "");
+    let plugins = stage.cli.home().join(".terraform.d/plugins/registry.terraform.io/layerwise/layerwise");
+    let version = fs_err::read_dir(plugins).unwrap().flatten().next().unwrap().path();
+    let platform = fs_err::read_dir(version).unwrap().flatten().next().unwrap().path();
+    let provider = fs_err::read_dir(platform).unwrap().flatten().next().unwrap().path();
+    let mut command = Command::new(provider);
+    command.env_clear().envs(stage.cli.command().get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command.env("TF_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2");
+    command.env("PLUGIN_PROTOCOL_VERSIONS", "5,6").env("PLUGIN_CLIENT_CERT", announced.pem());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    let parts: Vec<&str> = line.trim().split('|').collect();
+    let ["1", "6", "unix", socket, "grpc", certificate] = parts.as_slice() else { panic!("{line}") };
+    let certificate = base64::Engine::decode(&base64::engine::general_purpose::STANDARD_NO_PAD, certificate).unwrap();
+
+    // What the provider answers to the first bytes of HTTP/2, if it answers.
+    let answered = |identity: Option<(&rcgen::Certificate, &rcgen::KeyPair)>| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate.clone().into()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots);
+        let mut config = match identity {
+            Some((own, key)) => {
+                let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+                config.with_client_auth_cert(vec![own.der().clone()], key.into()).unwrap()
+            }
+            None => config.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let mut tls = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut stream);
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").ok();
+        let mut first = [0; 1];
+        stream.read(&mut first).is_ok_and(|length| length == 1)
+    };
+    assert!(!answered(None), "no certificate");
+    let (other, other_key) = identity();
+    assert!(!answered(Some((&other, &other_key))), "another certificate");
+    assert!(child.try_wait().unwrap().is_none(), "it goes on after strangers");
+    assert!(answered(Some((&announced, &key))), "Terraform's own");
+    // The last connection is closed: it ends by itself.
+    assert!(child.wait().unwrap().success());
+    stage.nothing_is_left();
+}
+
+/// The study's S4: what fails while it is built takes nothing away.
+#[test]
+fn a_build_that_fails_takes_nothing_away() {
+    let (served, aws) = (demo().serve(), Aws::serve());
+    let stage = Stage::in_aws(&served, aws.url(), &version(CREATE_FIRST));
+    stage.write("requirements.txt", "beta==2.0\n");
+    stage.success(APPLY);
+    stage.write("requirements.txt", "beta==2.0\nnosuchpackage\n");
+    let text = stage.ends(APPLY, 1);
+    assert!(text.contains("`nosuchpackage` was not found"), "{text}");
+    assert!(!text.contains("layerwise_layer_version.it: Destroying"), "{text}");
+    assert_eq!(aws.numbers(REGION, "demo"), [1]);
+    stage.write("requirements.txt", "beta==2.0\n");
+    stage.success(APPLY);
+    assert_eq!(aws.numbers(REGION, "demo"), [1]);
+    // Without it, finding out at plan does the same.
+    stage.write("main.tf", &format!("{TERRAFORM}{}", version("build_at = \"plan\"")));
+    stage.write("requirements.txt", "beta==2.0\nnosuchpackage\n");
+    let text = stage.ends("plan", 1);
+    assert!(text.contains("`nosuchpackage` was not found"), "{text}");
+}
+
+/// The study's S5 and S9: a checkout without the zip, at another path; and what uses the zip replaced in it.
+#[test]
+fn a_fresh_checkout_has_its_zip_before_anybody_needs_it() {
+    let user = "resource \"terraform_data\" \"user\" {\n triggers_replace = var.word\n \
+                provisioner \"local-exec\" {\n command = \"test -f ${layerwise_layer.it.path}\"\n }\n}\n\
+                variable \"word\" {\n default = \"a\"\n}\n";
+    let layer = LAYER.split("resource \"terraform_data\"").next().unwrap();
+    let served = demo().serve();
+    let first = Stage::new(&served, &format!("{layer}{user}"));
+    first.write("requirements.txt", "alpha\n");
+    // The provisioner's shell.
+    let first = Stage { cli: first.cli.path("/usr/bin").path("/bin"), ..first };
+    first.success(APPLY);
+    let second = Stage::new(&served, "");
+    first.check_out(&second);
+    let plan = second.changes();
+    assert!(plan.contains("Plan: 0 to add, 1 to change, 0 to destroy."), "{plan}");
+    let second = Stage { cli: second.cli.path("/usr/bin").path("/bin"), ..second };
+    second.success("apply -auto-approve -var word=b");
+    assert_eq!(second.zip(), first.zip());
+}
+
+/// The study's S13.
+#[test]
+fn requirements_edited_after_the_plan_are_refused() {
+    let served = demo().serve();
+    let stage = Stage::new(&served, LAYER);
+    stage.write("requirements.txt", "alpha\n");
+    stage.success("plan -out=saved");
+    stage.write("requirements.txt", "beta\n");
+    let text = stage.ends("apply saved", 1);
+    assert!(text.contains("inconsistent final plan"), "{text}");
+    assert!(!stage.dir().join("build/it.zip").exists());
+}
+
+/// Against somebody else's AWS, read back by the real `aws`.
+#[test]
+fn a_layer_version_in_moto() {
+    if std::env::var_os("LAYERWISE_SLOW_TESTS").is_none() {
+        return skipped("a_layer_version_in_moto", "LAYERWISE_SLOW_TESTS is not set");
+    }
+    let (served, moto) = (demo().serve(), moto());
+    let words = format!("description = \"for it\"\nlicense = \"MIT\"\n{CREATE_FIRST}");
+    let stage = Stage::in_aws(&served, moto.url(), &version(&words));
+    let get = |number: &str| {
+        let layer = ["--region", REGION, "--layer-name", "demo", "--version-number", number];
+        moto.aws(&[&["lambda", "get-layer-version"][..], &layer].concat())
+    };
+    let numbers = || {
+        let found = moto.aws(&["lambda", "list-layer-versions", "--region", REGION, "--layer-name", "demo"]);
+        let all = found["LayerVersions"].as_array().cloned().unwrap_or_default();
+        all.iter().map(|one| one["Version"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    stage.write("requirements.txt", "beta==2.0\n");
+    stage.success(APPLY);
+    stage.nothing_to_do();
+    let (found, it) = (get("1"), stage.it());
+    assert_eq!((&found["LayerVersionArn"], &found["Content"]["CodeSha256"]), (&it["arn"], &it["code_sha256"]));
+    assert_eq!((&found["Description"], &found["LicenseInfo"]), (&"for it".into(), &"MIT".into()));
+    assert_eq!(found["CompatibleRuntimes"], serde_json::json!(["python3.13"]));
+    assert_eq!(found["CompatibleArchitectures"], serde_json::json!(["x86_64"]));
+    // The state is lost: taken over.
+    fs_err::remove_file(stage.dir().join("terraform.tfstate")).unwrap();
+    stage.success(APPLY);
+    assert_eq!(numbers(), [1]);
+    stage.write("requirements.txt", "alpha==1.0\n");
+    stage.success(APPLY);
+    assert_eq!(numbers(), [2]);
+    let layer = ["--region", REGION, "--layer-name", "demo", "--version-number", "2"];
+    moto.aws(&[&["lambda", "delete-layer-version"][..], &layer].concat());
+    stage.changes();
+    stage.success(APPLY);
+    stage.nothing_to_do();
+    assert_eq!(numbers(), [3]);
+    stage.success("destroy -auto-approve");
+    assert!(numbers().is_empty());
 }
