@@ -14,8 +14,10 @@ use layerwise::input::{InputError, Source, Wanted, from_given};
 use layerwise::io::Io;
 use layerwise::model::Sha256;
 use layerwise::pipeline::{self, Built, Job, LockPolicy};
+use layerwise_aws::AwsError;
 
 use crate::Host;
+use crate::account::Account;
 use crate::diagnostics::{At, Diagnostics};
 use crate::function::{self, FunctionWish};
 use crate::inputs::{self, Wish};
@@ -147,6 +149,7 @@ pub(crate) type World = dyn Fn() -> Result<Arc<Io>, LayerError> + Send + Sync;
 pub(crate) struct Shop<'a> {
     pub(crate) host: &'a Host,
     pub(crate) io: &'a World,
+    pub(crate) account: &'a Account,
     /// Of the type.
     pub(crate) block: &'static Block,
 }
@@ -185,7 +188,7 @@ impl Recipe {
         match self {
             Self::Layer(wish) => make(io, (wish, object), lock, scratch).await,
             Self::Function(wish) => {
-                let built = function::make(shop.host, &io, (wish, object), scratch.join(ZIP)).await?;
+                let built = function::make(shop, &io, (wish, object), scratch.join(ZIP)).await?;
                 Ok((built, Vec::new()))
             }
         }
@@ -199,6 +202,8 @@ pub(crate) enum LayerError {
     Pipeline(#[from] pipeline::Error),
     #[error(transparent)]
     Input(#[from] InputError),
+    #[error(transparent)]
+    Aws(#[from] AwsError),
     #[error("failed to {what} `{}`", path.display())]
     File {
         what: &'static str,
@@ -215,6 +220,7 @@ impl Explain for LayerError {
         match self {
             Self::Pipeline(error) => error.kind(),
             Self::Input(error) => error.kind(),
+            Self::Aws(error) => error.kind(),
             Self::File { .. } => Kind::System,
             Self::Different { .. } => Kind::Integrity,
         }
@@ -224,6 +230,7 @@ impl Explain for LayerError {
         match self {
             Self::Pipeline(error) => error.hints(),
             Self::Input(error) => error.hints(),
+            Self::Aws(error) => error.hints(),
             Self::File { .. } => Vec::new(),
             Self::Different { .. } => vec![
                 "pin what is required with hashes (`layerwise lock`), so that every machine builds the same".to_owned(),
@@ -502,6 +509,8 @@ pub(crate) fn tell(host: &Host, error: &LayerError, object: &Object, diagnostics
             }
         }
         LayerError::File { .. } => diagnostics.explained(error, &At::Attribute("output_path")),
+        // A function asks AWS only for its layers.
+        LayerError::Aws(_) => diagnostics.explained(error, &At::Attribute("layers")),
         _ => diagnostics.explained(error, &inputs::source(object)),
     }
 }

@@ -10,7 +10,7 @@ use layerwise_aws::client::Published;
 use layerwise_aws::plan::{DESCRIPTION_CHARS, LICENCE_CHARS, clipped};
 use layerwise_aws::{Artifact, AwsError, Client, Done, LayerArn, Outcome, Patience, Storage, Wanted};
 
-use crate::account::{Account, Region};
+use crate::account::Region;
 use crate::diagnostics::{At, Diagnostics, log_line};
 use crate::inputs::{self, Wish};
 use crate::layer::{self, LayerError, Shop};
@@ -177,14 +177,13 @@ pub(crate) fn validate(object: &Object, diagnostics: &mut Diagnostics) {
 /// What is to become of the resource, and which attributes make another version necessary.
 pub(crate) async fn plan(
     shop: Shop<'_>,
-    account: &Account,
     prior: Option<&Object>,
     (config, mut planned): (&Object, Object),
     diagnostics: &mut Diagnostics,
 ) -> (Object, Vec<&'static str>) {
     layer::set_default(config, &mut planned);
     let wish = inputs::wish(shop.host, &planned, diagnostics);
-    let region = account.region(shop.host, config.get("region").unwrap_or(&Value::Null)).await;
+    let region = shop.account.region(shop.host, config.get("region").unwrap_or(&Value::Null)).await;
     match region {
         Ok(Region::Named(name)) => planned.insert("region".to_owned(), name.into()),
         Ok(Region::Unknown) => planned.insert("region".to_owned(), Value::Unknown),
@@ -253,7 +252,6 @@ async fn build_now(shop: Shop<'_>, wish: &Wish, object: &Object, diagnostics: &m
 /// Makes the version as planned. `None` if there is none; a version that is there in spite of an error is in the state.
 pub(crate) async fn apply(
     shop: Shop<'_>,
-    account: &Account,
     prior: Option<&Object>,
     mut planned: Object,
     diagnostics: &mut Diagnostics,
@@ -292,7 +290,7 @@ pub(crate) async fn apply(
             return None;
         }
     };
-    let outcome = match publish(shop, account, &built, &planned).await {
+    let outcome = match publish(shop, &built, &planned).await {
         Ok(outcome) => outcome,
         Err(error) => {
             refused(&error, &[], diagnostics);
@@ -303,7 +301,7 @@ pub(crate) async fn apply(
         refused(error, &outcome.done, diagnostics);
     }
     let arn = outcome.arn?;
-    account.take(arn.as_str());
+    shop.account.take(arn.as_str());
     layer::warn(shop.host, &built, &planned, diagnostics);
     set_built(&mut planned, &built);
     set_arn(&mut planned, &arn);
@@ -312,8 +310,8 @@ pub(crate) async fn apply(
 }
 
 /// Publishes, unless the newest version is this one already.
-async fn publish(shop: Shop<'_>, account: &Account, built: &Built, planned: &Object) -> Result<Outcome, AwsError> {
-    let client = account.client(shop.host, text(planned, "region")).await?;
+async fn publish(shop: Shop<'_>, built: &Built, planned: &Object) -> Result<Outcome, AwsError> {
+    let client = shop.account.client(shop.host, text(planned, "region")).await?;
     let artifact = Artifact {
         path: built.output.clone(),
         sha256: built.sha256,
@@ -361,14 +359,9 @@ fn has_words(version: &Published, wanted: &Wanted) -> bool {
 }
 
 /// What AWS has of it; `None` where it is gone.
-pub(crate) async fn read(
-    shop: Shop<'_>,
-    account: &Account,
-    state: Object,
-    diagnostics: &mut Diagnostics,
-) -> Option<Object> {
-    let Some(arn) = arn_of(&state).filter(|_| account.is_known()) else { return Some(state) };
-    match found(shop, account, &arn).await {
+pub(crate) async fn read(shop: Shop<'_>, state: Object, diagnostics: &mut Diagnostics) -> Option<Object> {
+    let Some(arn) = arn_of(&state).filter(|_| shop.account.is_known()) else { return Some(state) };
+    match found(shop, &arn).await {
         Ok(found) => {
             // The number of a version is never used again, so these are always the bytes of then.
             found.map(|_| state)
@@ -380,39 +373,34 @@ pub(crate) async fn read(
     }
 }
 
-async fn found(shop: Shop<'_>, account: &Account, arn: &LayerArn) -> Result<Option<Published>, AwsError> {
-    let client = account.client(shop.host, Some(arn.region())).await?;
+async fn found(shop: Shop<'_>, arn: &LayerArn) -> Result<Option<Published>, AwsError> {
+    let client = shop.account.client(shop.host, Some(arn.region())).await?;
     // By ARN: in another account it is not "gone", but not ours to see.
     client.version(arn.layer(), arn.version()).await
 }
 
 /// Deletes the version, unless it is to stay. Whether it is gone, as far as we are concerned.
-pub(crate) async fn destroy(shop: Shop<'_>, account: &Account, state: &Object, diagnostics: &mut Diagnostics) -> bool {
+pub(crate) async fn destroy(shop: Shop<'_>, state: &Object, diagnostics: &mut Diagnostics) -> bool {
     let Some(arn) = arn_of(state).filter(|_| !yes(state, "skip_destroy", false)) else { return true };
-    if account.is_taken(arn.as_str()) {
+    if shop.account.is_taken(arn.as_str()) {
         (shop.host.log)(&log_line("info", &format!("{arn} stays: its replacement has the same bytes")));
         return true;
     }
     let deleted = async {
-        let client = account.client(shop.host, Some(arn.region())).await?;
+        let client = shop.account.client(shop.host, Some(arn.region())).await?;
         client.delete(arn.layer(), arn.version()).await
     };
     deleted.await.map_err(|error| refused(&error, &[], diagnostics)).is_ok()
 }
 
 /// The state of a version that somebody has published.
-pub(crate) async fn import(
-    shop: Shop<'_>,
-    account: &Account,
-    id: &str,
-    diagnostics: &mut Diagnostics,
-) -> Option<Object> {
+pub(crate) async fn import(shop: Shop<'_>, id: &str, diagnostics: &mut Diagnostics) -> Option<Object> {
     let Ok(arn) = id.parse::<LayerArn>() else {
         let hint = "hint: a layer version is imported by its ARN, arn:aws:lambda:REGION:ACCOUNT:layer:NAME:VERSION";
         diagnostics.error(format!("`{id}` is not the ARN of a layer version"), hint, &At::Nothing);
         return None;
     };
-    let version = match found(shop, account, &arn).await {
+    let version = match found(shop, &arn).await {
         Ok(Some(version)) => version,
         Ok(None) => {
             refused(&AwsError::NoSuchVersion { arn: arn.to_string() }, &[], diagnostics);

@@ -129,8 +129,8 @@ impl Provider {
         let work = async move {
             let mut diagnostics = Diagnostics::default();
             let state = if is_version(block) {
-                let shop = Shop { host: &host, io: &io, block };
-                layer_version::read(shop, &account, state, &mut diagnostics).await
+                let shop = Shop { host: &host, io: &io, account: &account, block };
+                layer_version::read(shop, state, &mut diagnostics).await
             } else {
                 Some(layer::read(&host, state).await)
             };
@@ -159,10 +159,10 @@ impl Provider {
         let work = async move {
             let mut diagnostics = Diagnostics::default();
             let config = config.unwrap_or_default();
-            let shop = Shop { host: &host, io: &io, block };
+            let shop = Shop { host: &host, io: &io, account: &account, block };
             let (prior, wanted) = (prior.as_ref(), (&config, proposed));
             let planned = if is_version(block) {
-                let (state, replaced) = layer_version::plan(shop, &account, prior, wanted, &mut diagnostics).await;
+                let (state, replaced) = layer_version::plan(shop, prior, wanted, &mut diagnostics).await;
                 (state, private, replaced)
             } else {
                 let (state, private) = layer::plan(shop, (prior, private), wanted, &mut diagnostics).await;
@@ -188,10 +188,10 @@ impl Provider {
         let (was, private) = (prior.clone(), request.planned_private.clone());
         let work = async move {
             let mut diagnostics = Diagnostics::default();
-            let shop = Shop { host: &host, io: &io, block };
+            let shop = Shop { host: &host, io: &io, account: &account, block };
             let done = match (planned, &was) {
                 (Some(planned), _) if is_version(block) => {
-                    let done = layer_version::apply(shop, &account, was.as_ref(), planned, &mut diagnostics).await;
+                    let done = layer_version::apply(shop, was.as_ref(), planned, &mut diagnostics).await;
                     done.map(|state| (Some(state), private))
                 }
                 (Some(planned), _) => {
@@ -199,7 +199,7 @@ impl Provider {
                     done.map(|(state, lock)| (Some(state), lock))
                 }
                 (None, Some(was)) if is_version(block) => {
-                    let gone = layer_version::destroy(shop, &account, was, &mut diagnostics).await;
+                    let gone = layer_version::destroy(shop, was, &mut diagnostics).await;
                     gone.then(|| (None, Vec::new()))
                 }
                 (None, Some(was)) => {
@@ -223,8 +223,8 @@ impl Provider {
         let work = async move {
             let mut diagnostics = Diagnostics::default();
             let state = if is_version(block) {
-                let shop = Shop { host: &host, io: &io, block };
-                layer_version::import(shop, &account, &id, &mut diagnostics).await
+                let shop = Shop { host: &host, io: &io, account: &account, block };
+                layer_version::import(shop, &id, &mut diagnostics).await
             } else {
                 layer::import(&host, block, &id, &mut diagnostics).await
             };
@@ -238,11 +238,11 @@ impl Provider {
 
     async fn data(&self, request: wire::TypedConfig) -> Answer {
         let config = object(request.config.as_ref())?.unwrap_or_default();
-        let (host, io) = (Arc::clone(&self.host), self.io());
+        let (host, io, account) = (Arc::clone(&self.host), self.io(), Arc::clone(&self.account));
         let work = async move {
             let mut diagnostics = Diagnostics::default();
-            let done =
-                layer::data(Shop { host: &host, io: &io, block: &layer::DATA_SOURCE }, config, &mut diagnostics).await;
+            let shop = Shop { host: &host, io: &io, account: &account, block: &layer::DATA_SOURCE };
+            let done = layer::data(shop, config, &mut diagnostics).await;
             (done, diagnostics)
         };
         let (state, diagnostics) = guarded(work).await;

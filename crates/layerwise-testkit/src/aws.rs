@@ -35,6 +35,9 @@ struct State {
     /// By name: the layers, and whether the next change of them fails.
     functions: BTreeMap<String, (Vec<String>, bool, &'static str)>,
     objects: BTreeMap<String, Vec<u8>>,
+    /// The zips of layer versions, by the paths where they can be had.
+    zips: BTreeMap<String, Vec<u8>>,
+    url: String,
     parts: BTreeMap<String, Vec<u8>>,
 }
 
@@ -52,7 +55,7 @@ impl Aws {
     pub fn serve() -> Self {
         let listener = listen();
         let url = format!("http://{}", listener.local_addr().expect("a bound listener has one"));
-        let (state, log) = (Arc::new(Mutex::new(State::default())), Arc::default());
+        let (state, log) = (Arc::new(Mutex::new(State { url: url.clone(), ..State::default() })), Arc::default());
         "eu-west-1".clone_into(&mut state.lock().expect("no test panics while holding it").bucket_region);
         let of_server = Arc::clone(&state);
         let server = Server::start(
@@ -184,6 +187,9 @@ impl State {
 
     fn work(&mut self, service: &str, region: &str, request: &Request) -> Response {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        if let Some(zip) = self.zips.get(path) {
+            return Response::new(200, "application/zip", zip.clone());
+        }
         if service == "s3" {
             return self.s3(&request.method, path, query, &request.body);
         }
@@ -230,7 +236,10 @@ impl State {
                 body["LayerVersionArn"] = json!(format!("arn:aws:lambda:{region}:123456789012:layer:{name}:{number}"));
                 body["Version"] = json!(number);
                 let digest = BASE64.encode(sha2::Sha256::digest(&bytes));
-                body["Content"] = json!({ "CodeSha256": digest, "CodeSize": bytes.len(), "Location": "" });
+                // In base64 there are `/` and `+`.
+                let place = format!("/zips/{}", crate::sha256(&bytes));
+                body["Content"] = json!({ "CodeSha256": digest, "CodeSize": bytes.len(), "Location": format!("{}{place}", self.url) });
+                self.zips.insert(place, bytes);
                 versions.push(Some(body.clone()));
                 document(201, &body)
             }

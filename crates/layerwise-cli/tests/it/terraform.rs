@@ -673,3 +673,155 @@ fn a_layer_version_in_moto() {
     stage.success("destroy -auto-approve");
     assert!(numbers().is_empty());
 }
+
+/// The example's module as it is, in a project of its own: hashicorp/aws is a double with the schema of version 6, AWS is in
+/// process.
+fn module(served: &Served, url: &str) -> Option<Stage> {
+    let double = Path::new(env!("CARGO_BIN_EXE_layerwise")).with_file_name("examples").join("aws-double");
+    if !double.is_file() {
+        skipped("the_module", "no aws-double: `cargo build -p layerwise-terraform --example aws-double` makes it");
+        return None;
+    }
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/document-processor/terraform");
+    let cli = layerwise(served, "").env("AWS_ENDPOINT_URL", url).env("AWS_REGION", REGION);
+    let cli = cli.env("AWS_ACCESS_KEY_ID", "testing").env("AWS_SECRET_ACCESS_KEY", "testing");
+    let platform = if cfg!(target_arch = "aarch64") { "linux_arm64" } else { "linux_amd64" };
+    let place = format!(".terraform.d/plugins/registry.terraform.io/hashicorp/aws/6.66.0/{platform}");
+    let place = cli.home().join(place);
+    fs_err::create_dir_all(&place).unwrap();
+    fs_err::copy(double, place.join("terraform-provider-aws_v6.66.0")).unwrap();
+    let project = cli.project().to_owned();
+    let cli = cli
+        .file("layerwise.toml", "[layer.document-processor]\nrequirements = [\"requirements.txt\"]\n")
+        .file("requirements.txt", "alpha==1.0\n")
+        .file("extract-text/index.py", "import alpha\n\ndef handler(event, context):\n    return 1\n")
+        .file("terraform/tests/.keep", "");
+    for name in super::files_below(&example) {
+        if !name.starts_with(".terraform") && !name.starts_with("build") {
+            let to = project.join("terraform").join(&name);
+            fs_err::create_dir_all(to.parent().unwrap()).unwrap();
+            fs_err::copy(example.join(&name), to).unwrap();
+        }
+    }
+    let (terraform, _) = layerwise_testkit::terraform();
+    let cli = cli.args(words("terraform install")).dir(project.join("terraform"));
+    let journal = project.join("journal");
+    let _run = cli.run().success();
+    let stage = Stage { terraform, cli: cli.env("AWS_DOUBLE_JOURNAL", journal) };
+    stage.success("init");
+    Some(stage)
+}
+
+fn module_index() -> Served {
+    let alpha = |version: &str| wheel("alpha", version).file("alpha.py", format!("V = '{version}'\n")).build();
+    Index::new().wheel(alpha("1.0")).wheel(alpha("2.0")).serve()
+}
+
+#[test]
+fn the_module() {
+    const APPLY: &str = "apply -auto-approve -var bucket=documents";
+    const PLAN: &str = "plan -detailed-exitcode -var bucket=documents";
+    const NAME: &str = "dev-chatbot-document-processor";
+    let (served, aws) = (module_index(), Aws::serve());
+    let Some(stage) = module(&served, aws.url()) else { return };
+    let project = stage.dir().parent().unwrap().to_owned();
+    let journal = || {
+        let text = fs_err::read_to_string(project.join("journal")).unwrap_or_default();
+        fs_err::write(project.join("journal"), "").unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    stage.success("validate");
+    let text = stage.success(APPLY);
+    assert!(text.contains("Apply complete! Resources: 9 added, 0 changed, 0 destroyed."), "{text}");
+    assert_eq!(aws.numbers(REGION, NAME), [1]);
+    let made = journal();
+    assert_eq!(made.len(), 7, "{made:?}");
+    stage.ends(PLAN, 0);
+    // A comment: nothing. The zip of the function gone: it comes back, and nothing of AWS's changes.
+    fs_err::write(project.join("requirements.txt"), "# pinned\nalpha==1.0\n").unwrap();
+    stage.ends(PLAN, 0);
+    fs_err::remove_dir_all(stage.dir().join("build")).unwrap();
+    let plan = stage.ends(PLAN, 2);
+    assert!(plan.contains("Plan: 0 to add, 1 to change, 0 to destroy."), "{plan}");
+    stage.success(APPLY);
+    assert_eq!(journal(), Vec::<String>::new());
+    // Another version: published, taken by the function, and only then is the old one deleted.
+    fs_err::write(project.join("requirements.txt"), "alpha==2.0\n").unwrap();
+    let text = stage.success(APPLY);
+    assert!(text.contains("Apply complete! Resources: 1 added, 2 changed, 1 destroyed."), "{text}");
+    assert_eq!(journal(), [format!("update aws_lambda_function {NAME}")]);
+    assert_eq!(aws.numbers(REGION, NAME), [2]);
+    let at =
+        |words: &str| text.lines().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{words}: {text}"));
+    let published = at("layerwise_layer_version.this: Creation complete");
+    let updated = at("aws_lambda_function.this: Modifications complete");
+    assert!(published < updated && updated < at("Destroying..."), "{text}");
+    stage.ends(PLAN, 0);
+    // What the layer does not bring, the function must not import.
+    fs_err::write(project.join("extract-text/index.py"), "import beta\n\ndef handler(event, context): ...\n").unwrap();
+    let text = stage.ends(APPLY, 1);
+    assert!(text.contains("layerwise_function.this") && text.contains("beta"), "{text}");
+    assert_eq!(journal(), Vec::<String>::new());
+    stage.success("destroy -auto-approve -var bucket=documents");
+    assert!(aws.numbers(REGION, NAME).is_empty());
+}
+
+/// `terraform test` of the module, as its file says: hashicorp/aws is Terraform's own mock.
+#[test]
+fn the_module_tests_itself() {
+    let (served, aws) = (module_index(), Aws::serve());
+    let Some(stage) = module(&served, aws.url()) else { return };
+    let text = stage.success("test");
+    assert!(text.contains("Success! 2 passed, 0 failed."), "{text}");
+}
+
+/// Layers that hashicorp/aws publishes: the old version is there until the new one is, and the zip before it is read.
+#[test]
+fn a_zip_that_hashicorps_aws_publishes() {
+    let served = module_index();
+    let Some(stage) = module(&served, "http://127.0.0.1:9") else { return };
+    fs_err::remove_dir_all(stage.dir().join("modules")).unwrap();
+    fs_err::remove_dir_all(stage.dir().join("tests")).unwrap();
+    let versions = "terraform {\n required_providers {\n aws = { source = \"hashicorp/aws\" }\n layerwise = { source = \"layerwise/layerwise\" }\n }\n}\n";
+    let layer = r#"
+resource "layerwise_layer" "it" {
+  requirements_file = "../requirements.txt"
+  runtime           = "python3.11"
+  output_path       = "build/it.zip"
+}
+resource "aws_lambda_layer_version" "it" {
+  layer_name               = "it"
+  filename                 = layerwise_layer.it.path
+  source_code_hash         = layerwise_layer.it.source_code_hash
+  compatible_runtimes      = [layerwise_layer.it.runtime]
+  compatible_architectures = [layerwise_layer.it.architecture]
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+"#;
+    stage.write("main.tf", &format!("{versions}{layer}"));
+    stage.success("init");
+    stage.success(APPLY);
+    stage.nothing_to_do();
+    let requirements = stage.dir().parent().unwrap().join("requirements.txt");
+    fs_err::write(requirements, "alpha==2.0\n").unwrap();
+    stage.success(APPLY);
+    stage.nothing_to_do();
+    let arn = |version: u32| format!("arn:aws:lambda:us-east-1:123456789012:layer:it:{version}");
+    let journal = fs_err::read_to_string(stage.dir().parent().unwrap().join("journal")).unwrap();
+    let [first, second] = [arn(1), arn(2)];
+    let expected = [
+        format!("create aws_lambda_layer_version {first}"),
+        format!("create aws_lambda_layer_version {second}"),
+        format!("destroy aws_lambda_layer_version {first}"),
+    ];
+    assert_eq!(journal.lines().collect::<Vec<_>>(), expected);
+    // Only the words of the version change, and the zip is gone: it is back before it is read.
+    fs_err::remove_dir_all(stage.dir().join("build")).unwrap();
+    stage.write("main.tf", &format!("{versions}{}", layer.replace("= \"it\"\n", "= \"it\"\n description = \"new\"\n")));
+    stage.success(APPLY);
+    stage.nothing_to_do();
+}
