@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "usage: cargo xtask <command>
 
-  bench [--runs N] [--cold-build]   layerwise against what people use instead; writes docs/benchmarks.md
+  bench [--runs N] [--serve|--terraform] [--cold-build]   layerwise against what people use instead; writes docs/benchmarks.md
   check [--fast]   all that CI runs: format, clippy, tests, docs, generated files
   fuzz [--seconds N] [TARGET…]   every fuzz target for a minute each, from a seed corpus; needs cargo-fuzz
   source-builds [NAME…]   packages built from source, audited and exercised; writes docs/source-builds.md
