@@ -31,5 +31,5 @@ pub mod plan;
 
 pub use apply::{Done, Outcome, Patience, look, publish};
 pub use client::{Client, Settings};
-pub use error::AwsError;
+pub use error::{Action, AwsError};
 pub use plan::{Artifact, LayerArn, Share, Step, Storage, Wanted, plan};

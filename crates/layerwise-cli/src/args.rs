@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Serve the project's functions at an endpoint like AWS's, on this machine
     Serve(ServeArgs),
-    /// Invoke a function of the project once, on this machine
+    /// Invoke a function once: of the project on this machine, or in AWS
     Invoke(InvokeArgs),
     /// Write `pylock.<name>.toml` for each runtime and architecture, to commit
     Lock(LockArgs),
@@ -378,6 +378,15 @@ pub(crate) struct InvokeArgs {
     /// A sample event
     #[arg(long, value_name = "KIND")]
     pub(crate) event: Option<EventName>,
+    /// Invoke the function of this name (or ARN) that is in AWS
+    #[arg(long)]
+    pub(crate) remote: bool,
+    /// AWS region [default: AWS_REGION, or the profile's]
+    #[arg(long, value_name = "REGION", requires = "remote")]
+    pub(crate) region: Option<String>,
+    /// Profile of ~/.aws/config
+    #[arg(long, value_name = "NAME", requires = "remote")]
+    pub(crate) profile: Option<String>,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
 }
@@ -402,6 +411,7 @@ Examples:
   layerwise invoke dev-chatbot-document-processor --payload '{\"test\": true}'
   layerwise invoke api --event apigw-v2
   layerwise invoke api --payload-file event.json > answer.json
+  layerwise invoke api --remote --region eu-west-1
 
 The answer is on stdout, the function's log on stderr. Exit code 12 if the function fails.";
 

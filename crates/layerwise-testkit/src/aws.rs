@@ -198,6 +198,20 @@ impl State {
         {
             return self.configuration(name, request);
         }
+        if path.ends_with("/invocations") {
+            // A function that answers with its event.
+            let log = BASE64.encode("START\nEND\n");
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            let mut answer = Response::new(200, "application/json", body).header("x-amz-log-result", log);
+            if request.body == br#""fail""# {
+                answer = answer.header("x-amz-function-error", "Unhandled");
+            }
+            return answer;
+        }
+        if service == "logs" {
+            let event = json!({ "eventId": "1", "timestamp": 1000, "logStreamName": "s", "message": "a line" });
+            return document(200, &json!({ "events": [event] }));
+        }
         let Some(rest) = path.strip_prefix("/2018-10-31/layers/") else {
             return document(200, &json!({ "Functions": [] }));
         };

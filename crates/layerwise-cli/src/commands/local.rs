@@ -15,6 +15,7 @@ use layerwise::local::{self, Event, Function, Layer, Outcome, Request, Server, S
 use layerwise::model::{Sha256, Target};
 use layerwise::pipeline::{self, Built, FunctionJob, LockPolicy};
 use layerwise::prove;
+use layerwise_aws::Client;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
 
@@ -92,6 +93,9 @@ pub(super) fn serve(args: &ServeArgs, context: &Context<'_>) -> Result<Code, Fai
 pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, Failure> {
     let build = build_args(&args.dir, std::slice::from_ref(&args.name), &args.local);
     let payload = payload(args, context)?;
+    if args.remote {
+        return remote(args, payload, context);
+    }
     run(context, async |scratch: &Path| {
         let mut project = Project::new(&build, &args.local, context, scratch);
         let (server, mut asked) = server(context, scratch, 1, Vec::new());
@@ -131,6 +135,39 @@ pub(super) fn invoke(args: &InvokeArgs, context: &Context<'_>) -> Result<Code, F
         context.answer(&format!("{}\n", String::from_utf8_lossy(&body)))?;
         Ok(code)
     })
+}
+
+/// Invokes a function that is in AWS: its answer to stdout, the end of its log (4 KiB, which is all that AWS gives) to
+/// stderr.
+fn remote(args: &InvokeArgs, payload: Vec<u8>, context: &Context<'_>) -> Result<Code, Failure> {
+    let mut failed = None;
+    let code = exit::block_on(async {
+        let invoked = async {
+            let settings = super::publish::client_settings(args.profile.as_deref(), context.environment);
+            // `arn:aws:lambda:REGION:…`
+            let of_arn = args.name.strip_prefix("arn:").and_then(|rest| rest.split(':').nth(2));
+            let client = Client::connect(args.region.as_deref().or(of_arn), &settings).await?;
+            client.invoke(&args.name, payload).await
+        };
+        let invoked = match invoked.await {
+            Ok(invoked) => invoked,
+            Err(error) => {
+                let failure = Failure::from(error);
+                let code = failure.code();
+                failed = Some(failure);
+                return code;
+            }
+        };
+        crate::ui::to_stderr(&invoked.log);
+        if let Err(failure) = context.answer(&format!("{}\n", String::from_utf8_lossy(&invoked.payload))) {
+            failed = Some(failure);
+        }
+        invoked.error.map_or(Code::Success, |_| Code::Failed(Kind::Function))
+    });
+    match failed {
+        Some(failure) => Err(failure),
+        None => code.map_err(|error| Failure::system("failed to start", &error)),
+    }
 }
 
 /// A thousand clients may come at one moment: they wait to be accepted instead of being turned away.

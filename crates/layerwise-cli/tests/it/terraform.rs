@@ -674,6 +674,75 @@ fn a_layer_version_in_moto() {
     assert!(numbers().is_empty());
 }
 
+/// Each request that a layer version makes is refused once: what Terraform says, and what it has then.
+#[test]
+fn aws_says_no_to_a_layer_version() {
+    let (served, aws) = (demo().serve(), Aws::serve());
+    let stage = Stage::in_aws(&served, aws.url(), &version(CREATE_FIRST));
+    let says = |line: &str, expected: &[&str]| {
+        let text = stage.ends(line, 1).replace('│', "");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in expected {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    };
+    let refused = |(method, path): (&str, &str), code: &str, line: &str, expected: &[&str]| {
+        let _ = aws.refuse((method, path, ""), (403, code, "no"), 1);
+        says(line, expected);
+    };
+    stage.write("requirements.txt", "beta==2.0\n");
+    let denied = "AccessDeniedException";
+    let list = ["AWS does not allow lambda:ListLayerVersions on", "hint: the caller needs a policy that allows"];
+    refused(("GET", "/versions?"), denied, APPLY, &list);
+    let publish = ["AWS does not allow lambda:PublishLayerVersion on", "hint: the caller needs a policy that allows"];
+    refused(("POST", "/versions"), denied, APPLY, &publish);
+    assert!(aws.numbers(REGION, "demo").is_empty());
+    refused(
+        ("POST", "/versions"),
+        "ExpiredTokenException",
+        APPLY,
+        &["the AWS credentials are not valid", "aws sso login"],
+    );
+    stage.success(APPLY);
+    assert_eq!(aws.numbers(REGION, "demo"), [1]);
+    // What cannot be looked at is neither gone nor changed.
+    let get = ["AWS does not allow lambda:GetLayerVersion on", "hint: the caller needs a policy that allows"];
+    refused(("GET", "/versions/1"), denied, "plan", &get);
+    stage.nothing_to_do();
+    // The new one is there, the old one stays where it may not be deleted, and both are known.
+    stage.write("requirements.txt", "alpha==1.0\n");
+    let delete = ["AWS does not allow lambda:DeleteLayerVersion on", "hint: the caller needs a policy that allows"];
+    refused(("DELETE", "/versions/1"), denied, APPLY, &delete);
+    assert_eq!((aws.numbers(REGION, "demo"), &stage.it()["version"]), (vec![1, 2], &2.into()));
+    stage.success(APPLY);
+    assert_eq!(aws.numbers(REGION, "demo"), [2]);
+    stage.nothing_to_do();
+    // A bucket in another region, or one that keeps no versions.
+    let with = |lines: &str| stage.write("main.tf", &format!("{TERRAFORM}{}", version(lines)));
+    with(
+        "region = \"us-east-1\"\nbucket = \"zips\"\nby_reference = true\nlifecycle {\n create_before_destroy = true\n }",
+    );
+    says(
+        APPLY,
+        &[
+            "the bucket `zips` is in eu-west-1; Lambda in us-east-1 reads only buckets of us-east-1",
+            "bucket = \"zips\"",
+        ],
+    );
+    with(&format!("description = \"x\"\nbucket = \"zips\"\nby_reference = true\n{CREATE_FIRST}"));
+    says(APPLY, &["the bucket `zips` keeps no versions", "done: the zip is at s3://zips/"]);
+    assert_eq!(aws.numbers(REGION, "demo"), [2]);
+    // Nobody to ask as, and nowhere to ask.
+    with(CREATE_FIRST);
+    let stage = Stage { cli: stage.cli.env("AWS_ACCESS_KEY_ID", "").env("AWS_SECRET_ACCESS_KEY", ""), ..stage };
+    let text = stage.ends("plan", 1);
+    assert!(text.contains("no AWS credentials for eu-west-1") && text.contains("set `profile`"), "{text}");
+    let stage = Stage { cli: stage.cli.env("AWS_REGION", ""), ..stage };
+    fs_err::remove_file(stage.dir().join("terraform.tfstate")).unwrap();
+    let text = stage.ends("plan", 1);
+    assert!(text.contains("no AWS region is named") && text.contains("set `region` here"), "{text}");
+}
+
 /// The example's module as it is, in a project of its own: hashicorp/aws is a double with the schema of version 6, AWS is in
 /// process.
 fn module(served: &Served, url: &str) -> Option<Stage> {
