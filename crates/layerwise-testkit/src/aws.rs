@@ -209,7 +209,8 @@ impl State {
             return answer;
         }
         if service == "logs" {
-            let event = json!({ "eventId": "1", "timestamp": 1000, "logStreamName": "s", "message": "a line" });
+            // From beyond all times that are asked for.
+            let event = json!({ "eventId": "1", "timestamp": 4_000_000_000_000_u64, "logStreamName": "s", "message": "a line" });
             return document(200, &json!({ "events": [event] }));
         }
         let Some(rest) = path.strip_prefix("/2018-10-31/layers/") else {

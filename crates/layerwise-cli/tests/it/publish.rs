@@ -216,6 +216,34 @@ fn passing_failures_pass() {
     assert_eq!(aws.versions(REGION, "demo"), 1);
 }
 
+/// What was done is not seen everywhere at once: it is waited for.
+#[test]
+fn what_is_not_seen_yet_is_waited_for() {
+    let (served, aws) = (index(), Aws::serve());
+    let unseen = (404, "ResourceNotFoundException", "not yet");
+    let _ = aws.refuse(("GET", "/versions/1", ""), unseen, 2);
+    let _ = aws.refuse(("POST", "/policy", ""), unseen, 2);
+    let run = cli(&served, aws.url(), "").args(publish("1.0", "--region eu-west-1 --share public")).run().success();
+    assert!(run.stdout.contains("layer:demo:1") && run.stdout.contains("shared     with public"), "{run}");
+    let seen = |method: &str, part: &str| {
+        let fits = |one: &&layerwise_testkit::Request| one.method == method && one.path.contains(part);
+        aws.requests().iter().filter(fits).count()
+    };
+    assert_eq!((seen("GET", "/versions/1"), seen("POST", "/policy"), aws.versions(REGION, "demo")), (3, 3, 1));
+}
+
+/// `logs --follow`: old lines once, then new ones, until it is stopped.
+#[cfg(unix)]
+#[test]
+fn a_log_is_followed() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.function("f", &[], false);
+    let cli = cli(&served, aws.url(), "logs f --region eu-west-1 --since 1d --follow");
+    let asked = || aws.requests().iter().filter(|request| request.method == "POST").count();
+    let run = cli.interrupted_when(|| asked() >= 2).failure(130);
+    assert_eq!(run.stdout.matches("a line").count(), 1, "{run}");
+}
+
 #[test]
 fn failures_that_stay() {
     let list = ("GET", "/versions", "");

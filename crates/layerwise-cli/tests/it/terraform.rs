@@ -390,6 +390,40 @@ fn a_layer_version_is_imported() {
     }
 }
 
+#[test]
+fn a_zip_is_imported() {
+    let served = demo().serve();
+    let stage = Stage::new(&served, LAYER);
+    stage.write("requirements.txt", "beta\n");
+    stage.success(APPLY);
+    let zip = stage.zip();
+    stage.success("state rm layerwise_layer.it");
+    stage.success("import layerwise_layer.it build/it.zip");
+    stage.success(APPLY);
+    stage.nothing_to_do();
+    assert_eq!(stage.zip(), zip);
+    stage.success("state rm layerwise_layer.it");
+    let text = stage.ends("import layerwise_layer.it build/other.zip", 1);
+    assert!(text.contains("failed to read the zip `build/other.zip`"), "{text}");
+}
+
+#[test]
+fn the_data_source_builds_when_it_is_read() {
+    let served = demo().serve();
+    let data = "data \"layerwise_layer\" \"it\" {\n requirements = [\"alpha==1.0\"]\n runtime = \"python3.13\"\n \
+                output_path = \"build/it.zip\"\n}\noutput \"it\" {\n value = data.layerwise_layer.it.sha256\n}\n";
+    let stage = Stage::new(&served, data);
+    stage.success("plan");
+    let sha256 = layerwise_testkit::sha256(&stage.zip());
+    stage.success(APPLY);
+    assert_eq!(stage.success("output -raw it"), sha256);
+    stage.nothing_to_do();
+    // Gone: read again, made again, nothing changes.
+    fs_err::remove_dir_all(stage.dir().join("build")).unwrap();
+    stage.nothing_to_do();
+    assert_eq!(layerwise_testkit::sha256(&stage.zip()), sha256);
+}
+
 /// Plan here, apply there; also when the hash is known at plan.
 #[test]
 fn a_layer_version_planned_here_is_applied_elsewhere() {
