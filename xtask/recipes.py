@@ -5,6 +5,7 @@ pages, so that a page that is wrong fails here. Tools come from PyPI and npm int
 account: `cdk synth`, `sam build`, `serverless package`, Pulumi with its own mocks, and the schemas of GitHub and GitLab.
 """
 
+import http.server
 import os
 import pathlib
 import re
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import venv
 import zipfile
 
@@ -96,14 +98,36 @@ def sam(work: pathlib.Path, env: dict[str, str]) -> None:
     assert (work / ".aws-sam/build/Deps/python/idna/__init__.py").is_file(), "the layer is not in SAM's build"
 
 
+class NoStack(http.server.BaseHTTPRequestHandler):
+    """CloudFormation that has nothing yet: the Framework compares layers with those of its stack."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        text = "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id recipe-dev does not exist</Message></Error></ErrorResponse>"
+        self.send_response(400)
+        self.send_header("content-type", "text/xml")
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 def serverless(work: pathlib.Path, env: dict[str, str]) -> None:
     modules = node("serverless", "serverless@3")
     zip_path = build(work, env, (ROOT / "docs/recipes/serverless.md").read_text())
     head = "service: recipe\nframeworkVersion: '3'\nprovider:\n  name: aws\n  runtime: python3.12\n  architecture: arm64\n\n"
     (work / "serverless.yml").write_text(head + blocks("serverless", "yaml")[0])
     (work / "index.py").write_text("def handler(event, context):\n    return None\n")
-    keys = {"AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t", "SLS_TELEMETRY_DISABLED": "1", "SLS_NOTIFICATIONS_MODE": "off"}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoStack)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    there = f"{{ cloudformation: {{ endpoint: 'http://127.0.0.1:{server.server_port}' }} }}"
+    (work / "there.js").write_text(f"require('{modules}/aws-sdk').config.update({there});\n")
+    env = env | {"NODE_OPTIONS": f"--require {work / 'there.js'}"}
+    keys = {"AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t"}
+    keys |= {"SLS_TELEMETRY_DISABLED": "1", "SLS_NOTIFICATIONS_MODE": "off"}
     run(work, env | keys, modules / ".bin" / "serverless", "package")
+    server.shutdown()
     template = (work / ".serverless" / "cloudformation-template-update-stack.json").read_text()
     assert '"DepsLambdaLayer"' in template and zip_path.is_file(), template
 
