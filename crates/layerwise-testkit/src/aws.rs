@@ -32,6 +32,8 @@ struct State {
     faults: Vec<(String, String, String, Answer, usize)>,
     /// Where every bucket is.
     bucket_region: String,
+    /// Whether buckets keep versions.
+    versioned: bool,
     /// By name: the layers, and whether the next change of them fails.
     functions: BTreeMap<String, (Vec<String>, bool, &'static str)>,
     objects: BTreeMap<String, Vec<u8>>,
@@ -86,6 +88,12 @@ impl Aws {
     /// Carries out such requests in a region, but never answers.
     pub fn silence(&self, at: (&str, &str, &str)) -> &Self {
         self.fault(at, Answer::Silent, usize::MAX)
+    }
+
+    /// Buckets keep versions; there is only one of each object, `v1`.
+    pub fn keep_versions(&self) -> &Self {
+        self.state.lock().expect("no handler panics").versioned = true;
+        self
     }
 
     /// There is a function with these layers, whose next change fails if `fails`.
@@ -284,7 +292,8 @@ impl State {
             "POST" => {
                 let bytes = self.parts.remove(path).unwrap_or_default();
                 self.objects.insert(path.to_owned(), bytes);
-                Response::new(200, "application/xml", "<CompleteMultipartUploadResult/>")
+                let done = Response::new(200, "application/xml", "<CompleteMultipartUploadResult/>");
+                if self.versioned { done.header("x-amz-version-id", "v1") } else { done }
             }
             _ => Response::new(204, "application/xml", ""),
         }

@@ -232,6 +232,55 @@ fn what_is_not_seen_yet_is_waited_for() {
     assert_eq!((seen("GET", "/versions/1"), seen("POST", "/policy"), aws.versions(REGION, "demo")), (3, 3, 1));
 }
 
+/// By reference: the object and its version, instead of the bytes.
+#[test]
+fn a_version_may_refer_to_the_bucket() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.keep_versions();
+    let args = publish("1.0", "--region eu-west-1 --bucket zips-{region} --prefix layers --by-reference");
+    let cli = cli(&served, aws.url(), "").args(args);
+    let _run = cli.run().success();
+    let zip = fs_err::read(cli.project().join("dist/demo-python3.13-x86_64.zip")).unwrap();
+    let is = |request: &&layerwise_testkit::Request| request.path.ends_with("/layers/demo/versions");
+    let body = aws.requests().iter().find(is).map(|request| request.body.clone()).unwrap();
+    let content = &serde_json::from_slice::<Value>(&body).unwrap()["Content"];
+    let expected = serde_json::json!({
+        "S3Bucket": "zips-eu-west-1", "S3Key": format!("layers/{}.zip", layerwise_testkit::sha256(&zip)),
+        "S3ObjectVersion": "v1", "S3ObjectStorageMode": "REFERENCE",
+    });
+    assert_eq!(content, &expected);
+    assert_eq!(aws.versions(REGION, "demo"), 1);
+}
+
+/// From one account to another: each is asked with its own credentials.
+#[test]
+fn promoted_to_another_account() {
+    let (served, aws) = (index(), Aws::serve());
+    let cli = layerwise(&served, "").env("AWS_ENDPOINT_URL", aws.url()).env("AWS_EC2_METADATA_DISABLED", "true");
+    fs_err::create_dir_all(cli.home().join(".aws")).unwrap();
+    let keys =
+        ["stage", "live"].map(|name| format!("[{name}]\naws_access_key_id = {name}key\naws_secret_access_key = s\n"));
+    fs_err::write(cli.home().join(".aws/credentials"), keys.concat()).unwrap();
+    let cli = cli.args(publish("1.0", "--region eu-west-1 --profile stage --receipt receipt.json"));
+    let _run = cli.run().success();
+    let before = aws.requests().len();
+    let line = "promote receipt.json --profile stage --to-profile live --to-region us-east-1 --name demo-live";
+    let cli = cli.args(words(line));
+    let _run = cli.run().success();
+    for request in aws.requests().iter().skip(before) {
+        let signed = request.header("authorization").unwrap_or_default();
+        let whose = if request.path.contains("demo-live") { "Credential=livekey/" } else { "Credential=stagekey/" };
+        // The zip's own URL is signed in itself.
+        assert!(
+            signed.contains(whose) || request.path.starts_with("/zips/"),
+            "{} {}: {signed}",
+            request.method,
+            request.path
+        );
+    }
+    assert_eq!(aws.versions("us-east-1", "demo-live"), 1);
+}
+
 /// `logs --follow`: old lines once, then new ones, until it is stopped.
 #[cfg(unix)]
 #[test]
