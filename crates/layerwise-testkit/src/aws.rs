@@ -36,6 +36,8 @@ struct State {
     versioned: bool,
     /// By name: the layers, and whether the next change of them fails.
     functions: BTreeMap<String, (Vec<String>, bool, &'static str)>,
+    /// How many looks at a function after a change find it still under way, and how many are left.
+    looks: (usize, usize),
     objects: BTreeMap<String, Vec<u8>>,
     /// The zips of layer versions, by the paths where they can be had.
     zips: BTreeMap<String, Vec<u8>>,
@@ -100,6 +102,12 @@ impl Aws {
     pub fn function(&self, name: &str, layers: &[&str], fails: bool) -> &Self {
         let layers = layers.iter().map(|arn| (*arn).to_owned()).collect();
         self.state.lock().expect("no handler panics").functions.insert(name.to_owned(), (layers, fails, "Successful"));
+        self
+    }
+
+    /// A change of a function takes so many looks.
+    pub fn take_looks(&self, count: usize) -> &Self {
+        self.state.lock().expect("no handler panics").looks.0 = count;
         self
     }
 
@@ -182,12 +190,16 @@ impl State {
             let arns = body["Layers"].as_array().into_iter().flatten();
             *layers = arns.filter_map(|arn| Some(arn.as_str()?.to_owned())).collect();
             *status = if std::mem::take(fails) { "Failed" } else { "Successful" };
+            self.looks.1 = self.looks.0;
         }
+        let under_way = request.method == "GET" && self.looks.1 > 0;
+        self.looks.1 -= usize::from(under_way);
+        let status = if under_way { "InProgress" } else { *status };
         let layers: Vec<Value> = layers.iter().map(|arn| json!({ "Arn": arn })).collect();
         document(
             200,
             &json!({
-                "FunctionName": name, "RevisionId": "r", "Layers": layers, "LastUpdateStatus": *status,
+                "FunctionName": name, "RevisionId": "r", "Layers": layers, "LastUpdateStatus": status,
                 "LastUpdateStatusReason": "the layers do not fit",
             }),
         )

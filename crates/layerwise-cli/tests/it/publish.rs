@@ -406,6 +406,23 @@ fn a_function_that_does_not_take_it_gets_the_old_one_back() {
     assert!(run.stderr.contains("the function `g` does not use the layer `demo`"), "{run}");
 }
 
+/// An update of a function is over when it is live, not when it is accepted.
+#[test]
+fn an_update_is_waited_for() {
+    let (served, aws) = (index(), Aws::serve());
+    let arn = |version: u32| format!("arn:aws:lambda:eu-west-1:123456789012:layer:demo:{version}");
+    let cli = cli(&served, aws.url(), "").args(publish("1.0", "--region eu-west-1"));
+    let _run = cli.run().success();
+    let _ = aws.function("f", &[&arn(1)], false).take_looks(3);
+    let cli = cli.args(publish("2.0", "--region eu-west-1 --update-function f"));
+    let run = cli.run().success();
+    assert!(run.stdout.contains("updated    the function f"), "{run}");
+    let requests = aws.requests();
+    let changed = requests.iter().position(|request| request.method == "PUT").unwrap();
+    let looked = requests[changed..].iter().filter(|one| one.path.ends_with("/configuration") && one.method == "GET");
+    assert_eq!((looked.count(), aws.layers_of("f")), (4, vec![arn(2)]));
+}
+
 /// One region has published, neither answers any more: at Ctrl-C both are said.
 #[cfg(unix)]
 #[test]

@@ -665,6 +665,26 @@ fn requirements_edited_after_the_plan_are_refused() {
     assert!(!stage.dir().join("build/it.zip").exists());
 }
 
+/// Slow without optimisation: with `LAYERWISE_SLOW_TESTS`.
+#[test]
+fn a_large_layer_version_goes_through_a_bucket() {
+    if std::env::var_os("LAYERWISE_SLOW_TESTS").is_none() {
+        return skipped("a_large_layer_version_goes_through_a_bucket", "LAYERWISE_SLOW_TESTS is not set");
+    }
+    let large = wheel("large", "1.0").file("large/data.bin", super::noise(51 << 20)).file("large/__init__.py", "");
+    let (served, aws) = (Index::new().wheel(large.build()).serve(), Aws::serve());
+    let stage = Stage::in_aws(&served, aws.url(), &version(""));
+    stage.write("requirements.txt", "large\n");
+    let text = stage.ends(APPLY, 1);
+    assert!(text.contains("Lambda takes at most") && text.contains("name a bucket in the layer's region"), "{text}");
+    assert!(aws.numbers(REGION, "demo").is_empty());
+    stage.write("main.tf", &format!("{TERRAFORM}{}", version("bucket = \"zips\"")));
+    stage.success(APPLY);
+    stage.nothing_to_do();
+    assert_eq!(aws.numbers(REGION, "demo"), [1]);
+    assert!(aws.requests().iter().any(|request| request.method == "PUT" && request.path.starts_with("/zips/")));
+}
+
 /// Against somebody else's AWS, read back by the real `aws`.
 #[test]
 fn a_layer_version_in_moto() {
