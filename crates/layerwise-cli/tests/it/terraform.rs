@@ -511,11 +511,13 @@ fn ctrl_c_in_the_middle_of_an_apply() {
     if !layerwise_testkit::terraform().1 {
         return skipped("ctrl_c_in_the_middle_of_an_apply", "this Terraform is no program of its own");
     }
-    let (served, aws) = (slow(), Aws::serve());
+    // While versions are chosen: uv runs then, and would be hit too.
+    let served = demo().fault(Fault::Slow { bytes_per_second: 100 }.on("/simple/alpha/")).serve();
+    let aws = Aws::serve();
     let stage = Stage::in_aws(&served, aws.url(), &version(""));
     stage.write("requirements.txt", "alpha\n");
     let child = stage.start(APPLY);
-    wait_until("a download", || is_downloading(&served));
+    wait_until("a question to the index", || served.count("/simple/alpha/") > 0);
     signal("-INT", &format!("-{}", child.id()));
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
