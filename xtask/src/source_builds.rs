@@ -66,7 +66,10 @@ const PACKAGES: &[Package] = &[
         ..package("pynacl", "CFFI, autoconf (libsodium within)", "from nacl.secret import SecretBox; b = SecretBox(b'k' * 32); assert b.decrypt(b.encrypt(b'a')) == b'a'")
     },
     package("bcrypt", "Rust, setuptools-rust", "import bcrypt; h = bcrypt.hashpw(b'a', bcrypt.gensalt(4)); assert bcrypt.checkpw(b'a', h)"),
-    package("tiktoken", "Rust, setuptools-rust", "import tiktoken._tiktoken as t; e = t.CoreBPE({bytes([i]): i for i in range(256)}, {}, r'\\w+|\\s+'); assert e.encode_ordinary('ab c') == [97, 98, 32, 99]"),
+    Package {
+        needs: &["regex", "requests", "charset-normalizer", "idna", "urllib3", "certifi"],
+        ..package("tiktoken", "Rust, setuptools-rust", "import tiktoken._tiktoken as t; e = t.CoreBPE({bytes([i]): i for i in range(256)}, {}, r'\\w+|\\s+'); assert e.encode_ordinary('ab c') == [97, 98, 32, 99]")
+    },
     package("cbor2", "Rust, setuptools-rust", "import cbor2; assert cbor2.loads(cbor2.dumps({'a': [1, 2.5]})) == {'a': [1, 2.5]}"),
     package("orjson", "Rust with C, maturin", "import orjson; assert orjson.dumps({'a': 1.5}) == b'{\"a\":1.5}'"),
     package("rpds-py", "Rust, maturin", "import rpds; assert rpds.HashTrieMap({'a': 1}).insert('b', 2)['b'] == 2"),
@@ -83,7 +86,10 @@ const PACKAGES: &[Package] = &[
         needs: &["typing-extensions"],
         ..package("pydantic-core", "Rust, maturin", "from pydantic_core import SchemaValidator; assert SchemaValidator({'type': 'int'}).validate_python('3') == 3")
     },
-    package("levenshtein", "Cython C++, scikit-build-core, CMake", "from Levenshtein import levenshtein_cpp as l; assert l.distance('abc', 'abd') == 1"),
+    Package {
+        needs: &["rapidfuzz"],
+        ..package("levenshtein", "Cython C++, scikit-build-core, CMake", "from Levenshtein import levenshtein_cpp as l; assert l.distance('abc', 'abd') == 1")
+    },
     Package {
         needs: &["numpy"],
         ..package("contourpy", "C++ (pybind11), Meson", "import contourpy; assert contourpy.contour_generator(z=[[0, 1], [1, 2]]).lines(0.5)")

@@ -79,6 +79,22 @@ pub(crate) fn finish_root(root: &Path) -> io::Result<()> {
     Ok(mount(NONE, "/", NONE, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | CLOSED, Some("mode=755"))?)
 }
 
+/// Allows at most `most` processes and threads in this namespace, whoever the user is: `RLIMIT_NPROC` is not heeded for
+/// who is root outside. From Linux 6.14 on; before, the number is one for the whole machine and is left alone.
+pub(crate) fn limit_processes(most: u64) -> io::Result<()> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    match is_own_limit(&release) {
+        true => fs::write("/proc/sys/kernel/pid_max", most.to_string()),
+        false => Ok(()),
+    }
+}
+
+/// Whether a kernel of this release has a `pid_max` for each namespace of processes (pid_namespaces(7)).
+fn is_own_limit(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version| version >= (6, 14))
+}
+
 /// Becomes the user `user`, who can do nothing to the namespaces, with these limits and no core dumps.
 pub(crate) fn become_user(user: u32, limits: &[(Resource, u64)]) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWUSER)?;
@@ -148,4 +164,23 @@ pub(crate) fn bind(what: &Path, at: &Path, read_only: bool) -> io::Result<()> {
         mount(NONE, at, NONE, flags, NONE)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own_limit;
+
+    #[test]
+    fn kernels_with_a_limit_of_processes_for_each_namespace() {
+        for (release, expected) in [
+            ("6.18.44-fc-v669\n", true),
+            ("6.14.0", true),
+            ("7.0", true),
+            ("6.8.0-60-generic", false),
+            ("5.15.167.4-microsoft-standard-WSL2", false),
+            ("", false),
+        ] {
+            assert_eq!(is_own_limit(release), expected, "{release}");
+        }
+    }
 }

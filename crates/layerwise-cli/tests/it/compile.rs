@@ -105,12 +105,14 @@ fn a_build_sees_neither_network_nor_home_nor_secrets_and_writes_nowhere() {
          report['cwd'] = os.getcwd()\n\
          report['processes'] = len([p for p in os.listdir('/proc') if p.isdigit()])\n\
          report['headers'] = os.listdir('/usr/include')\n\
+         import multiprocessing\n\
+         report['locks'] = tries(multiprocessing.Lock)\n\
          report['null'] = os.path.exists('/dev/null') and not os.path.isfile('/dev/null')",
     );
     let Some(seen) = seen else { return };
     let expected = serde_json::json!({
         "network": 0, "secrets": [], "home": "/build/home", "homes": false, "writes": [], "user": 1000,
-        "cwd": "/build/src", "processes": 1, "headers": [], "null": true,
+        "cwd": "/build/src", "processes": 1, "headers": [], "locks": true, "null": true,
     });
     assert_eq!(seen, expected);
 }
@@ -171,6 +173,66 @@ fn failures_are_told_and_leave_nothing() {
     check("open('/build/src/../../evil', 'w')", &["failed to build `hostile-1.0.tar.gz`"]);
     check("return '../../../../etc/passwd'", &["what `hostile-1.0.tar.gz` was built to cannot be used"]);
     check("return None", &["what `hostile-1.0.tar.gz` was built to cannot be used"]);
+}
+
+/// Processes without end: there is a limit, and all of them go with the build. (Thousands of them: with
+/// `LAYERWISE_SLOW_TESTS`.)
+#[test]
+fn a_build_that_forks_forever() {
+    if std::env::var_os("LAYERWISE_SLOW_TESTS").is_none() {
+        return super::real_index::skipped("a_build_that_forks_forever", "LAYERWISE_SLOW_TESTS is not set");
+    }
+    let forks = "for n in range(20000):\n    \
+                     try:\n        \
+                         if os.fork() == 0: time.sleep(600)\n    \
+                     except OSError as error:\n        \
+                         sys.exit(f'error: {n} processes: {error.strerror}')";
+    let Some((cli, _served)) = build(Index::new().sdist(hostile(forks)), "hostile") else { return };
+    let run = cli.run().failure(10);
+    let processes = run.stderr.split("error: ").find_map(|text| text.split_once(" processes: ")).unwrap().0;
+    if !(3000..=4096).contains(&processes.parse::<u32>().unwrap()) {
+        // Without walls the limit is the user's own.
+        assert!(run.stderr.contains("is built without isolation"), "{run}");
+    }
+    let left = || {
+        let processes = fs_err::read_dir("/proc").unwrap().flatten();
+        let lines = processes.filter_map(|entry| fs_err::read_to_string(entry.path().join("cmdline")).ok());
+        lines.filter(|line| line.contains("/build/hook/hooks.py")).count()
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while left() > 0 {
+        assert!(Instant::now() < deadline, "{} processes are left", left());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(files_below(&cli.cache().join("built-v1")).is_empty());
+}
+
+/// The disk is full in the middle of it: said, nothing is kept, and with room again it goes on.
+#[test]
+fn the_disk_is_full_while_building() {
+    let fills = "with open('ballast', 'wb') as f:\n    for _ in range(200): f.write(b'x' * (1 << 20))\n    f.flush()";
+    let Some((cli, _served)) = build(Index::new().sdist(hostile(fills)), "hostile") else { return };
+    fs_err::create_dir_all(cli.cache()).unwrap();
+    let plain = cli.command();
+    let mut command = std::process::Command::new("/usr/bin/unshare");
+    // A small file system for the cache, that nobody else sees; and then a larger one.
+    let script = "mount -t tmpfs -o size=100m tmpfs \"$LAYERWISE_CACHE_DIR\" || exit 99\n\
+        \"$@\"; echo code $?; find \"$LAYERWISE_CACHE_DIR\"/built-v1 \"$LAYERWISE_CACHE_DIR\"/builds-v1 -type f\n\
+        mount -o remount,size=900m \"$LAYERWISE_CACHE_DIR\" || exit 99\n\
+        \"$@\" >/dev/null; echo code $?";
+    command.args(["-Urm", "/bin/sh", "-c", script, "sh"]).arg(plain.get_program()).args(plain.get_args());
+    command.env_clear().envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let path = command.get_envs().find(|(key, _)| *key == "PATH").unwrap().1.unwrap().to_owned();
+    let mut path: Vec<_> = std::env::split_paths(&path).collect();
+    path.extend(["/usr/bin".into(), "/bin".into()]);
+    command.env("PATH", std::env::join_paths(path).unwrap()).current_dir(cli.project()).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    if output.status.code() == Some(99) || String::from_utf8_lossy(&output.stderr).contains("unshare failed") {
+        return super::real_index::skipped("the_disk_is_full_while_building", "nothing can be mounted here");
+    }
+    let (said, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said, "code 10\ncode 0\n", "{stderr}");
+    assert!(stderr.contains("No space left on device") && stderr.contains("the disk is full"), "{stderr}");
 }
 
 /// What a build leaves running is stopped with it, and what is killed leaves nothing in the cache.

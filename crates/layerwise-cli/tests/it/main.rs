@@ -17,6 +17,7 @@ mod real_failures;
 mod real_index;
 mod resolve;
 mod serve;
+mod silent;
 #[cfg(target_os = "linux")]
 mod terraform;
 

@@ -146,8 +146,8 @@ fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>, container: Option<&st
     let mut text =
         format!("layerwise build 2\n{sdist}\n{}\n{}\n{tools}\n", work.target.slug(), work.target.runtime.glibc);
     if let Some(settings) = work.policy.settings.get(name) {
-        let BuildSettings { config_settings, environment, .. } = settings;
-        text += &format!("{}\n", serde_json::json!([config_settings, environment]));
+        let BuildSettings { config_settings, environment, build_requires, .. } = settings;
+        text += &format!("{}\n", serde_json::json!([config_settings, environment, build_requires]));
         if let Some(prefix) = settings.prefix_of(work.target) {
             let digest = tree::digest_whole(&prefix).map_err(|error| unusable(name, &prefix, error.to_string()))?;
             text += &format!("prefix {digest} {}\n", graft::PATCHELF);
@@ -394,7 +394,7 @@ async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Fresh, Compile
 
 /// Puts the sources into `dir/src`, and reads the `pyproject.toml` of the package in them. Where the package is,
 /// relative to `dir`.
-async fn unpack(source: &Source<'_>, dir: &Path) -> Result<(PathBuf, BuildSystem), CompileError> {
+async fn unpack(source: &Source<'_>, dir: &Path, work: &Work<'_>) -> Result<(PathBuf, BuildSystem), CompileError> {
     let (archive, file, src) = (source.path.to_owned(), source.file.to_owned(), dir.join("src"));
     let git = source.git;
     let unpacked = tokio::task::spawn_blocking(move || {
@@ -418,7 +418,9 @@ async fn unpack(source: &Source<'_>, dir: &Path) -> Result<(PathBuf, BuildSystem
     let pyproject = Some(dir.join(&package).join("pyproject.toml")).filter(|path| inside(path));
     let pyproject = pyproject.and_then(|path| fs::read_to_string(path).ok());
     let system = BuildSystem::read(pyproject.as_deref());
-    let system = system.map_err(|what| CompileError::Pyproject { file: source.file.to_owned(), what })?;
+    let mut system = system.map_err(|what| CompileError::Pyproject { file: source.file.to_owned(), what })?;
+    let settings = work.policy.settings.get(source.name);
+    system.requires.extend(settings.into_iter().flat_map(|settings| settings.build_requires.iter().cloned()));
     Ok((package, system))
 }
 
@@ -459,7 +461,7 @@ impl<'a> Site<'a> {
         let log = io.cache.path(Bucket::Logs, &format!("{}-{}.log", source.name, work.target.slug()));
         fs::write(&log, format!("{}\n", source.file)).map_err(prepare("the log"))?;
 
-        let (package, system) = unpack(source, &path).await?;
+        let (package, system) = unpack(source, &path, work).await?;
         let uv = Uv::find(io, work.indexes).await?;
         let python = Python::find(work.target, &uv, io).await?;
         let refuses = !work.policy.allows(source.name);

@@ -351,6 +351,7 @@ mod tests {
             jobs: 2,
             rust: None,
             settings: BuildSettings {
+                build_requires: Vec::new(),
                 prefix: Some("/p".into()),
                 config_settings: [("setup-args".to_owned(), vec!["-Da={prefix}/x".to_owned()])].into(),
                 environment: [("CFLAGS".to_owned(), "-O3".to_owned()), ("B".to_owned(), "{prefix}".to_owned())].into(),

@@ -78,7 +78,9 @@ mod linux {
     use nix::sys::resource::Resource;
 
     use super::{INNER, ROOT, Spec};
-    use crate::namespaces::{become_user, begin_root, bind, devices, enter, finish_root, show, within};
+    use crate::namespaces::{
+        become_user, begin_root, bind, devices, enter, finish_root, limit_processes, show, within,
+    };
 
     /// The user a build is, everywhere.
     const USER: u32 = 1000;
@@ -124,7 +126,11 @@ mod linux {
             }
         }
         devices(root)?;
-        fs::create_dir_all(within(Path::new("/dev/shm")))?;
+        // Locks between processes (`multiprocessing`, with which some `setup.py` compile) are files there.
+        let shm = within(Path::new("/dev/shm"));
+        fs::create_dir_all(&shm)?;
+        let own = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("tmpfs"), &shm, Some("tmpfs"), own, Some("mode=1777,size=256m"))?;
         let etc = within(Path::new("/etc"));
         fs::create_dir_all(&etc)?;
         fs::write(etc.join("passwd"), "build:x:1000:1000::/build/home:/bin/sh\n")?;
@@ -134,6 +140,7 @@ mod linux {
             show(what, &within(at), true)?;
         }
         finish_root(root)?;
+        limit_processes(MOST_PROCESSES)?;
         nix::unistd::sethostname("build")?;
         become_user(USER, &[(Resource::RLIMIT_NPROC, MOST_PROCESSES)])
     }

@@ -41,6 +41,10 @@ const LIBRARIES: &[(&str, &str, &str)] = &[
     ("librdkafka/", "librdkafka", ""),
 ];
 
+/// Tools that a build may call without asking for them, and what asks for each.
+const TOOLS: &[(&str, &str)] =
+    &[("cargo", "setuptools-rust"), ("cmake", "cmake"), ("ninja", "ninja"), ("swig", "swig"), ("cython", "cython")];
+
 /// The first line of `log` that says what went wrong, and what is known about it.
 pub fn cause(log: &str) -> Option<Cause> {
     log.lines().find_map(known).or_else(|| {
@@ -93,6 +97,15 @@ fn known(line: &str) -> Option<Cause> {
     if line.contains("libxml2 and libxslt development packages") {
         return library("libxml2 and libxslt", "an older release of the package has a wheel that brings them along");
     }
+    // In the words of a shell and of Python.
+    let missed = line.contains("sh: ") && line.ends_with(": not found")
+        || line.starts_with("FileNotFoundError") && line.contains("No such file or directory");
+    let words = |c: char| c.is_whitespace() || "':".contains(c);
+    if let Some((tool, asks)) = TOOLS.iter().find(|(tool, _)| missed && line.split(words).any(|word| word == *tool)) {
+        return found(format!(
+            "its build calls `{tool}` and does not ask for it: `build-requires = [\"{asks}\"]` in its table `[compile.NAME]` does"
+        ));
+    }
     if line.contains("error: OpenMP (-fopenmp)") {
         return found("OpenMP's library is not there for the Lambda target".to_owned());
     }
@@ -101,6 +114,7 @@ fn known(line: &str) -> Option<Cause> {
     }
     if line.contains("Could not resolve host")
         || line.contains("Temporary failure in name resolution")
+        || line.contains("Name or service not known")
         || line.contains("dns error")
     {
         return found("it wants the network while it is built, which builds here do not have".to_owned());
@@ -169,6 +183,16 @@ mod tests {
             "error[E0463]: can't find crate for `std`",
             "rustup target add",
         );
+    }
+
+    #[test]
+    fn a_tool_that_was_not_asked_for() {
+        check("./build.sh: 25: cmake: not found", "./build.sh: 25: cmake: not found", "`build-requires = [\"cmake\"]`");
+        check("/bin/sh: 1: ninja: not found", "/bin/sh: 1: ninja: not found", "`build-requires = [\"ninja\"]`");
+        let python = "FileNotFoundError: [Errno 2] No such file or directory: 'cargo'";
+        check(python, python, "`build-requires = [\"setuptools-rust\"]`");
+        // What is looked for and not missed.
+        check("checking for cmake... not found\nerror: other", "error: other", "");
     }
 
     #[test]

@@ -176,6 +176,8 @@ pub(super) struct CompileTable {
     /// A directory with `include` and `lib` of libraries that were built for Lambda, relative to the project's
     /// directory; `{architecture}` in it becomes `x86_64` or `arm64`. What the wheel needs of it goes into the wheel.
     pub(super) prefix: Option<String>,
+    /// What its build needs besides what it says itself: `["cmake", "setuptools<81"]`.
+    pub(super) build_requires: Vec<String>,
     /// Settings for the build backend: `setup-args = ["-Dblas=none"]`. `{prefix}` becomes the prefix as the build sees
     /// it.
     pub(super) config_settings: BTreeMap<String, OneOrMany>,

@@ -562,6 +562,7 @@ impl Reader<'_> {
                 };
                 let settings = BuildSettings {
                     prefix: table.prefix.map(|prefix| self.dir.join(prefix)),
+                    build_requires: table.build_requires,
                     config_settings: table.config_settings.into_iter().map(|(k, value)| (k, values(value))).collect(),
                     environment: table.environment,
                 };

@@ -22,6 +22,9 @@ pub struct BuildSettings {
     /// A directory with `include` and `lib` of libraries that were built for Lambda; `{architecture}` in it becomes
     /// `x86_64` or `arm64`.
     pub prefix: Option<PathBuf>,
+    /// What its build needs besides what it says itself (PEP 508): a tool that it calls without asking for it, or an
+    /// older release of one that has broken it since.
+    pub build_requires: Vec<String>,
     /// For the build backend (PEP 517); `{prefix}` in a value becomes the prefix as the build sees it.
     pub config_settings: BTreeMap<String, Vec<String>>,
     /// Variables of the build, over those that layerwise sets; `{prefix}` as above.

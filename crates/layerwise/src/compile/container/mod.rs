@@ -219,7 +219,7 @@ impl<'a> Place<'a> {
         for sub in ["src", "hook", "out"] {
             fs::create_dir_all(dir.path().join(sub)).map_err(prepare("directories"))?;
         }
-        let (package, system) = unpack(source, dir.path()).await?;
+        let (package, system) = unpack(source, dir.path(), work).await?;
         fs::write(dir.path().join("hook/hooks.py"), HOOKS).map_err(prepare("the build environment"))?;
         fs::write(dir.path().join("hook/driver.py"), DRIVER).map_err(prepare("the build environment"))?;
         let refuses = !work.policy.allows(source.name);
