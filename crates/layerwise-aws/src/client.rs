@@ -22,7 +22,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode, utf8_percent_
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::error::{AwsError, Call, clean};
+use crate::error::{Action, AwsError, Call, clean};
 use crate::plan::{Artifact, DESCRIPTION_CHARS, LICENCE_CHARS, LayerArn, Share, Wanted, clipped};
 
 /// What stands unescaped in a segment of a path or a query (RFC 3986, as SigV4 wants it).
@@ -42,6 +42,8 @@ const TRIES: u32 = 5;
 pub struct Settings {
     /// The profile of `~/.aws/config`, instead of `AWS_PROFILE`.
     pub profile: Option<String>,
+    /// Where every service is, instead of `AWS_ENDPOINT_URL` and what profiles say.
+    pub endpoint: Option<String>,
     /// Certificates (PEM) to trust besides the system's.
     pub ca_files: Vec<PathBuf>,
     /// The clock: requests are signed with the time.
@@ -53,6 +55,7 @@ pub struct Client {
     http: reqwest::Client,
     config: SdkConfig,
     region: String,
+    endpoint: Option<String>,
     now: fn() -> SystemTime,
     credentials: tokio::sync::Mutex<Option<Credentials>>,
     /// Multipart uploads under way: bucket, key, id.
@@ -211,11 +214,16 @@ impl Client {
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
+        if let Some(url) = &settings.endpoint {
+            loader = loader.endpoint_url(url);
+        }
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
         let config = loader.load().await;
-        let region = config.region().map(|region| region.as_ref().to_owned()).ok_or(AwsError::NoRegion)?;
+        let region = config.region().map(|region| region.as_ref().to_owned());
+        // An empty AWS_REGION is one to the SDK.
+        let region = region.filter(|region| !region.is_empty()).ok_or(AwsError::NoRegion)?;
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if !(region.contains('-') && region.len() < 40 && region.chars().all(allowed)) {
             return Err(AwsError::InvalidRegion(region));
@@ -224,6 +232,7 @@ impl Client {
             http,
             config,
             region,
+            endpoint: settings.endpoint.clone(),
             now: settings.now,
             credentials: tokio::sync::Mutex::default(),
             uploads: Mutex::default(),
@@ -240,7 +249,7 @@ impl Client {
     /// # Errors
     /// Whatever AWS says.
     pub async fn versions(&self, layer: &str, only_newest: bool) -> Result<Vec<LayerArn>, AwsError> {
-        let call = self.call("lambda:ListLayerVersions", &format!("layer:{layer}"));
+        let call = self.call(Action::ListLayerVersions, &format!("layer:{layer}"));
         let most = if only_newest { 1 } else { 50 };
         let path = format!("/2018-10-31/layers/{}/versions?MaxItems={most}", segment(layer));
         let pages = self.pages(&call, &path, "LayerVersions", only_newest).await;
@@ -260,7 +269,7 @@ impl Client {
     /// Whatever AWS says.
     pub async fn version(&self, layer: &str, version: u64) -> Result<Option<Published>, AwsError> {
         let name = layer.rsplit(':').next().unwrap_or(layer);
-        let call = self.call("lambda:GetLayerVersion", &format!("layer:{name}:{version}"));
+        let call = self.call(Action::GetLayerVersion, &format!("layer:{name}:{version}"));
         let path = format!("/2018-10-31/layers/{}/versions/{version}", segment(layer));
         match self.lambda(call.clone(), Method::GET, &path, None).await {
             Ok(answer) => Ok(Some(published(&answer.json(&call)?, &call)?)),
@@ -271,7 +280,7 @@ impl Client {
 
     /// The names of the statements in a version's policy.
     pub(crate) async fn statements(&self, layer: &str, version: u64) -> Result<Vec<String>, AwsError> {
-        let call = self.call("lambda:GetLayerVersionPolicy", &format!("layer:{layer}:{version}"));
+        let call = self.call(Action::GetLayerVersionPolicy, &format!("layer:{layer}:{version}"));
         let path = format!("/2018-10-31/layers/{}/versions/{version}/policy", segment(layer));
         let answer = match self.lambda(call.clone(), Method::GET, &path, None).await {
             Err(AwsError::NotFound { .. }) => return Ok(Vec::new()),
@@ -286,7 +295,7 @@ impl Client {
 
     /// Sends one request to publish; the caller knows whether another may be sent.
     pub(crate) async fn publish(&self, wanted: &Wanted, content: &Content) -> Result<Published, AwsError> {
-        let call = self.call("lambda:PublishLayerVersion", &format!("layer:{}", wanted.name));
+        let call = self.call(Action::PublishLayerVersion, &format!("layer:{}", wanted.name));
         let path = format!("/2018-10-31/layers/{}/versions", segment(wanted.name.as_str()));
         let content = match content {
             Content::Zip(bytes) => json!({ "ZipFile": BASE64.encode(bytes) }),
@@ -318,7 +327,7 @@ impl Client {
 
     /// Lets somebody else use a version; that they already may is no error.
     pub(crate) async fn share(&self, layer: &str, version: u64, share: &Share) -> Result<(), AwsError> {
-        let call = self.call("lambda:AddLayerVersionPermission", &format!("layer:{layer}:{version}"));
+        let call = self.call(Action::AddLayerVersionPermission, &format!("layer:{layer}:{version}"));
         let path = format!("/2018-10-31/layers/{}/versions/{version}/policy", segment(layer));
         let mut body = json!({ "Action": "lambda:GetLayerVersion", "StatementId": share.statement() });
         body["Principal"] = match share {
@@ -339,7 +348,7 @@ impl Client {
     /// # Errors
     /// Whatever AWS says.
     pub async fn delete(&self, layer: &str, version: u64) -> Result<(), AwsError> {
-        let call = self.call("lambda:DeleteLayerVersion", &format!("layer:{layer}:{version}"));
+        let call = self.call(Action::DeleteLayerVersion, &format!("layer:{layer}:{version}"));
         let path = format!("/2018-10-31/layers/{}/versions/{version}", segment(layer));
         match self.lambda(call, Method::DELETE, &path, None).await {
             Err(AwsError::NotFound { .. }) => Ok(()),
@@ -352,7 +361,7 @@ impl Client {
     /// # Errors
     /// Whatever AWS says.
     pub async fn functions(&self) -> Result<Vec<(String, Vec<String>)>, AwsError> {
-        let mut call = self.call("lambda:ListFunctions", "");
+        let mut call = self.call(Action::ListFunctions, "");
         "*".clone_into(&mut call.resource);
         let path = "/2015-03-31/functions/?FunctionVersion=ALL&MaxItems=50";
         let found = self.pages(&call, path, "Functions", false).await?;
@@ -369,7 +378,7 @@ impl Client {
     /// # Errors
     /// Whatever AWS says.
     pub async fn function(&self, name: &str) -> Result<FunctionState, AwsError> {
-        let call = self.call("lambda:GetFunctionConfiguration", &format!("function:{name}"));
+        let call = self.call(Action::GetFunctionConfiguration, &format!("function:{name}"));
         let path = format!("/2015-03-31/functions/{}/configuration", segment(name));
         let document = self.lambda(call.clone(), Method::GET, &path, None).await?.json(&call)?;
         let text = |key: &str| document[key].as_str().map(str::to_owned);
@@ -393,7 +402,7 @@ impl Client {
         layers: &[String],
         revision: Option<&str>,
     ) -> Result<(), AwsError> {
-        let call = self.call("lambda:UpdateFunctionConfiguration", &format!("function:{name}"));
+        let call = self.call(Action::UpdateFunctionConfiguration, &format!("function:{name}"));
         let path = format!("/2015-03-31/functions/{}/configuration", segment(name));
         let mut body = json!({ "Layers": layers });
         if let Some(revision) = revision {
@@ -407,7 +416,7 @@ impl Client {
     /// # Errors
     /// Whatever AWS says; that the function itself fails is no error here.
     pub async fn invoke(&self, name: &str, payload: Vec<u8>) -> Result<Invoked, AwsError> {
-        let call = self.call("lambda:InvokeFunction", &format!("function:{name}"));
+        let call = self.call(Action::InvokeFunction, &format!("function:{name}"));
         let path = format!("/2015-03-31/functions/{}/invocations", segment(name));
         let mut request = self.lambda_request(call, Method::POST, &path, None);
         request.body = payload;
@@ -430,7 +439,7 @@ impl Client {
     /// # Errors
     /// Whatever AWS says; [`AwsError::NotFound`] where the group is not there (yet).
     pub async fn log_lines(&self, group: &str, since: i64) -> Result<Vec<LogLine>, AwsError> {
-        let mut call = self.call("logs:FilterLogEvents", "");
+        let mut call = self.call(Action::FilterLogEvents, "");
         call.resource = format!("arn:{}:logs:{}:*:log-group:{group}:*", partition(&self.region).0, self.region);
         let mut lines = Vec::new();
         let mut token: Option<String> = None;
@@ -486,7 +495,7 @@ impl Client {
     /// Whatever AWS says; [`AwsError::Bytes`] if the bytes are not those of the version.
     pub async fn download(&self, version: &Published) -> Result<Vec<u8>, AwsError> {
         let call =
-            self.call("lambda:GetLayerVersion", &format!("layer:{}:{}", version.arn.name(), version.arn.version()));
+            self.call(Action::GetLayerVersion, &format!("layer:{}:{}", version.arn.name(), version.arn.version()));
         let unreached = |error: reqwest::Error| AwsError::Unreached {
             call: call.clone(),
             // The URL is a secret.
@@ -515,7 +524,7 @@ impl Client {
     /// Brings a zip to S3 in parts, unless an object of its size is already under its key.
     pub(crate) async fn upload(&self, bucket: &str, key: &str, artifact: &Artifact) -> Result<Object, AwsError> {
         self.bucket_is_here(bucket).await?;
-        let head = self.s3_request("s3:GetObject", Method::HEAD, (bucket, key), "").await;
+        let head = self.s3_request(Action::GetObject, Method::HEAD, (bucket, key), "").await;
         match self.send(&head).await {
             Ok(answer) if answer.header("content-length").as_deref() == Some(&artifact.zipped_bytes.to_string()) => {
                 return Ok(Object { version: object_version(&answer), reused: true });
@@ -524,7 +533,7 @@ impl Client {
             Ok(_) | Err(AwsError::NotFound { .. } | AwsError::Denied { .. }) => {}
             Err(error) => return Err(error),
         }
-        let start = self.s3_request("s3:PutObject", Method::POST, (bucket, key), "uploads=").await;
+        let start = self.s3_request(Action::PutObject, Method::POST, (bucket, key), "uploads=").await;
         let started = self.send(&start).await?;
         let text = String::from_utf8_lossy(&started.body).into_owned();
         let id = element(&text, "UploadId").ok_or_else(|| AwsError::Refused {
@@ -552,7 +561,7 @@ impl Client {
 
     async fn abort(&self, (bucket, key, id): &(String, String, String)) {
         let query = format!("uploadId={}", segment(id));
-        let request = self.s3_request("s3:AbortMultipartUpload", Method::DELETE, (bucket, key), &query).await;
+        let request = self.s3_request(Action::AbortMultipartUpload, Method::DELETE, (bucket, key), &query).await;
         // Nothing depends on it: what is left is removed by the bucket's lifecycle rules, if there are any.
         self.send(&request).await.ok();
     }
@@ -573,7 +582,7 @@ impl Client {
                 break;
             }
             let query = format!("partNumber={number}&uploadId={}", segment(id));
-            let mut request = self.s3_request("s3:PutObject", Method::PUT, (bucket, key), &query).await;
+            let mut request = self.s3_request(Action::PutObject, Method::PUT, (bucket, key), &query).await;
             request.body = part;
             request.timeout = Duration::from_secs(300);
             let etag = self.send(&request).await?.header("etag").unwrap_or_default();
@@ -581,7 +590,7 @@ impl Client {
             list += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
         }
         let query = format!("uploadId={}", segment(id));
-        let mut request = self.s3_request("s3:PutObject", Method::POST, (bucket, key), &query).await;
+        let mut request = self.s3_request(Action::PutObject, Method::POST, (bucket, key), &query).await;
         request.body = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>").into_bytes();
         request.timeout = Duration::from_secs(300);
         let answer = self.send(&request).await?;
@@ -599,7 +608,7 @@ impl Client {
     /// That the bucket is there and in this region.
     async fn bucket_is_here(&self, bucket: &str) -> Result<(), AwsError> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-        let request = self.s3_request("s3:ListBucket", Method::HEAD, (bucket, ""), "").await;
+        let request = self.s3_request(Action::ListBucket, Method::HEAD, (bucket, ""), "").await;
         if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(allowed) {
             let (call, code) = (request.call, "InvalidBucketName".to_owned());
             return Err(AwsError::Refused { call, code, message: format!("`{bucket}` is not a bucket's name") });
@@ -625,13 +634,7 @@ impl Client {
         }
     }
 
-    async fn s3_request(
-        &self,
-        action: &'static str,
-        method: Method,
-        (bucket, key): (&str, &str),
-        query: &str,
-    ) -> Request {
+    async fn s3_request(&self, action: Action, method: Method, (bucket, key): (&str, &str), query: &str) -> Request {
         let object = if key.is_empty() { bucket.to_owned() } else { format!("{bucket}/{key}") };
         let resource = format!("arn:{}:s3:::{object}", partition(&self.region).0);
         let endpoint = self.endpoint(&S3).await;
@@ -656,7 +659,7 @@ impl Client {
         }
     }
 
-    fn call(&self, action: &'static str, resource: &str) -> Call {
+    fn call(&self, action: Action, resource: &str) -> Call {
         let resource = if resource.starts_with("function:arn:") {
             resource["function:".len()..].to_owned()
         } else {
@@ -812,8 +815,12 @@ impl Client {
         Ok(kept.insert(credentials).clone())
     }
 
-    /// The endpoint that the environment or the profile sets for a service, without a `/` at its end.
+    /// The endpoint that we were told, or that the environment or the profile sets for a service, without a `/` at its
+    /// end.
     async fn own_endpoint(&self, service: &Service) -> Option<String> {
+        if let Some(url) = &self.endpoint {
+            return Some(url.trim_end_matches('/').to_owned());
+        }
         let key = ServiceConfigKey::builder().service_id(service.id).env("AWS_ENDPOINT_URL").profile("endpoint_url");
         let named = key.build().ok().and_then(|key| self.config.service_config()?.load_config(key));
         let url = named.or_else(|| self.config.endpoint_url().map(str::to_owned))?;

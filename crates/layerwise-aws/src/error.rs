@@ -7,11 +7,55 @@ use layerwise::error::{Explain, Kind};
 use layerwise::model::Sha256;
 use layerwise::model::limits::{DIRECT_UPLOAD_BYTES, UNZIPPED_BYTES};
 
+macro_rules! actions {
+    ($($variant:ident = $name:literal: $about:literal,)*) => {
+        /// Everything that this crate asks of AWS, by IAM's names: what a caller's policy has to allow.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Action {
+            $(#[doc = $about] $variant,)*
+        }
+
+        impl Action {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// `lambda:PublishLayerVersion`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+actions! {
+    ListLayerVersions = "lambda:ListLayerVersions": "Which versions a layer has.",
+    GetLayerVersion = "lambda:GetLayerVersion": "A version, and where its zip is.",
+    GetLayerVersionPolicy = "lambda:GetLayerVersionPolicy": "Who may use a version.",
+    PublishLayerVersion = "lambda:PublishLayerVersion": "A new version.",
+    AddLayerVersionPermission = "lambda:AddLayerVersionPermission": "Somebody may use a version.",
+    DeleteLayerVersion = "lambda:DeleteLayerVersion": "A version goes.",
+    ListFunctions = "lambda:ListFunctions": "Which functions there are, and their layers.",
+    GetFunctionConfiguration = "lambda:GetFunctionConfiguration": "A function's layers, and whether they are live.",
+    UpdateFunctionConfiguration = "lambda:UpdateFunctionConfiguration": "A function gets other layers.",
+    InvokeFunction = "lambda:InvokeFunction": "A function runs.",
+    FilterLogEvents = "logs:FilterLogEvents": "Lines of a log.",
+    ListBucket = "s3:ListBucket": "Whether a bucket is there, and where.",
+    GetObject = "s3:GetObject": "Whether a zip is there already.",
+    PutObject = "s3:PutObject": "A zip is uploaded.",
+    AbortMultipartUpload = "s3:AbortMultipartUpload": "An upload is given up.",
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// One request to AWS, as IAM sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The IAM action: `lambda:PublishLayerVersion`.
-    pub action: &'static str,
+    /// The IAM action.
+    pub action: Action,
     /// The resource of the action, an ARN with `*` for what we do not know.
     pub resource: String,
     /// The region asked.
@@ -33,6 +77,9 @@ pub enum AwsError {
     /// Not one of AWS's region names.
     #[error("`{}` is not the name of an AWS region", .0.escape_debug())]
     InvalidRegion(String),
+    /// Not what Lambda calls a layer; the words say what is.
+    #[error("{0}")]
+    InvalidLayerName(String),
     /// Nothing to sign requests with.
     #[error("no AWS credentials for {region}: {message}")]
     NoCredentials {
@@ -186,7 +233,11 @@ pub enum AwsError {
 impl Explain for AwsError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoRegion | Self::InvalidRegion(_) | Self::NoBucket { .. } | Self::NotItsLayer { .. } => Kind::Usage,
+            Self::NoRegion
+            | Self::InvalidRegion(_)
+            | Self::InvalidLayerName(_)
+            | Self::NoBucket { .. }
+            | Self::NotItsLayer { .. } => Kind::Usage,
             Self::Unreached { .. } => Kind::Network,
             Self::TooLarge { .. } => Kind::Limit,
             Self::Bytes { .. } => Kind::Integrity,
@@ -215,7 +266,7 @@ impl Explain for AwsError {
             Self::Denied { call, .. } => {
                 format!("the caller needs a policy that allows `{}` on `{}`", call.action, call.resource)
             }
-            Self::NotFound { call, .. } if call.action == "logs:FilterLogEvents" => {
+            Self::NotFound { call, .. } if call.action == Action::FilterLogEvents => {
                 "a function's log group comes with its first invocation; `--follow` waits for it".to_owned()
             }
             Self::Throttled { .. } | Self::Unavailable { .. } => {
@@ -298,7 +349,7 @@ mod tests {
     #[track_caller]
     fn check(status: u16, code: &str, kind: Kind, starts: &str) {
         let call = Call {
-            action: "lambda:PublishLayerVersion",
+            action: Action::PublishLayerVersion,
             resource: "arn:aws:lambda:eu-west-1:*:layer:demo".to_owned(),
             region: "eu-west-1".to_owned(),
         };
@@ -324,8 +375,7 @@ mod tests {
 
     #[test]
     fn a_denial_names_what_to_allow() {
-        let call =
-            Call { action: "lambda:ListLayerVersions", resource: "*".to_owned(), region: "eu-west-1".to_owned() };
+        let call = Call { action: Action::ListLayerVersions, resource: "*".to_owned(), region: "eu-west-1".to_owned() };
         let error = AwsError::of_answer(call, 403, "AccessDenied", "");
         assert_eq!(error.hints(), ["the caller needs a policy that allows `lambda:ListLayerVersions` on `*`"]);
     }

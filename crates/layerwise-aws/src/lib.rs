@@ -14,7 +14,7 @@
 //! # let (artifact, now) = todo!();
 //! use layerwise_aws::{Client, Patience, Settings, Wanted, publish};
 //!
-//! let settings = Settings { profile: None, ca_files: Vec::new(), now };
+//! let settings = Settings { profile: None, endpoint: None, ca_files: Vec::new(), now };
 //! let client = Client::connect(Some("eu-west-1"), &settings).await?;
 //! let wanted = Wanted { runtimes: vec!["python3.13".to_owned()], ..Wanted::new("demo".parse().unwrap()) };
 //! let outcome = publish(&client, &wanted, &artifact, Patience::default(), &|_, _| {}).await;
@@ -31,5 +31,5 @@ pub mod plan;
 
 pub use apply::{Done, Outcome, Patience, look, publish};
 pub use client::{Client, Settings};
-pub use error::AwsError;
+pub use error::{Action, AwsError};
 pub use plan::{Artifact, LayerArn, Share, Step, Storage, Wanted, plan};

@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Serve the project's functions at an endpoint like AWS's, on this machine
     Serve(ServeArgs),
-    /// Invoke a function of the project once, on this machine
+    /// Invoke a function once: of the project on this machine, or in AWS
     Invoke(InvokeArgs),
     /// Write `pylock.<name>.toml` for each runtime and architecture, to commit
     Lock(LockArgs),

@@ -1,17 +1,18 @@
 //! `layerwise_function`: a function's own zip, from its code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use layerwise::function;
 use layerwise::io::Io;
 use layerwise::model::{Sha256, Target};
 use layerwise::pipeline::{self, Attached, Built, FunctionJob};
+use layerwise_aws::{AwsError, LayerArn};
 
 use crate::Host;
 use crate::diagnostics::{At, Diagnostics};
 use crate::inputs;
-use crate::layer::{KEPT, OUTPUT_PATH, OUTPUTS};
+use crate::layer::{KEPT, LayerError, OUTPUT_PATH, OUTPUTS, Shop};
 use crate::schema::{Attribute, Block, Mode, Type};
 use crate::value::{Object, Value, text, texts, yes};
 
@@ -32,8 +33,9 @@ const ATTRIBUTES: &[Attribute] = &[
         name: "layers",
         kind: Type::Strings,
         mode: Mode::Optional,
-        about: "The zips of the function's layers in order: `[layerwise_layer.deps.path]`. The function is judged with \
-                them; they do not change its zip.",
+        about: "The function's layers in order: zips (`layerwise_layer.deps.path`), or versions \
+                (`layerwise_layer_version.deps.arn`), which are downloaded for it. The function is judged with them; \
+                they do not change its zip.",
     },
     Attribute {
         name: "ignore",
@@ -62,7 +64,7 @@ resource "layerwise_function" "index" {
   code        = "src"
   handler     = "index.handler"
   runtime     = "python3.12"
-  layers      = [layerwise_layer.deps.path]
+  layers      = [layerwise_layer_version.deps.arn]
   output_path = "build/function.zip"
 }
 
@@ -73,7 +75,7 @@ resource "aws_lambda_function" "index" {
   source_code_hash = layerwise_function.index.source_code_hash
   handler          = layerwise_function.index.handler
   runtime          = layerwise_function.index.runtime
-  layers           = [aws_lambda_layer_version.deps.arn]
+  layers           = [layerwise_layer_version.deps.arn]
 }
 "#,
     import: Some(
@@ -109,14 +111,25 @@ pub(crate) fn wish(host: &Host, object: &Object, diagnostics: &mut Diagnostics) 
     Some(FunctionWish { target, code, digest: Sha256::of(all.as_bytes()) })
 }
 
-/// Builds the zip at `output`.
+/// Builds the zip at `output`; layers that are in AWS are downloaded beside it.
 pub(crate) async fn make(
-    host: &Host,
+    shop: Shop<'_>,
     io: &Arc<Io>,
     (wish, object): (&FunctionWish, &Object),
     output: PathBuf,
-) -> Result<Built, pipeline::Error> {
-    let layers = texts(object, "layers").iter().map(|path| Attached::Path(host.dir.join(path))).collect();
+) -> Result<Built, LayerError> {
+    let mut layers = Vec::new();
+    for (index, layer) in texts(object, "layers").iter().enumerate() {
+        let path = match layer.parse::<LayerArn>() {
+            Ok(arn) => {
+                let path = output.with_file_name(format!("{}-{index}.zip", arn.name()));
+                download(shop, &arn, &path).await?;
+                path
+            }
+            Err(_) => shop.host.dir.join(layer),
+        };
+        layers.push(Attached::Path(path));
+    }
     let job = FunctionJob {
         name: "function".to_owned(),
         target: wish.target,
@@ -130,5 +143,13 @@ pub(crate) async fn make(
         check: yes(object, "check", true),
         allow: Vec::new(),
     };
-    pipeline::function(&job, io).await
+    Ok(pipeline::function(&job, io).await?)
+}
+
+async fn download(shop: Shop<'_>, arn: &LayerArn, path: &Path) -> Result<(), LayerError> {
+    let client = shop.account.client(shop.host, Some(arn.region())).await?;
+    let version = client.version(arn.layer(), arn.version()).await?;
+    let version = version.ok_or_else(|| AwsError::NoSuchVersion { arn: arn.to_string() })?;
+    let bytes = client.download(&version).await?;
+    fs_err::write(path, bytes).map_err(|source| LayerError::File { what: "write", path: path.to_owned(), source })
 }

@@ -14,11 +14,14 @@ use layerwise::input::{InputError, Source, Wanted, from_given};
 use layerwise::io::Io;
 use layerwise::model::Sha256;
 use layerwise::pipeline::{self, Built, Job, LockPolicy};
+use layerwise_aws::AwsError;
 
 use crate::Host;
+use crate::account::Account;
 use crate::diagnostics::{At, Diagnostics};
 use crate::function::{self, FunctionWish};
 use crate::inputs::{self, Wish};
+use crate::layer_version;
 use crate::schema::{Attribute, Block, Mode, Type};
 use crate::value::{Object, Value, is_null, text, yes};
 
@@ -146,7 +149,8 @@ pub(crate) type World = dyn Fn() -> Result<Arc<Io>, LayerError> + Send + Sync;
 pub(crate) struct Shop<'a> {
     pub(crate) host: &'a Host,
     pub(crate) io: &'a World,
-    /// `RESOURCE`, or that of functions.
+    pub(crate) account: &'a Account,
+    /// Of the type.
     pub(crate) block: &'static Block,
 }
 
@@ -184,7 +188,7 @@ impl Recipe {
         match self {
             Self::Layer(wish) => make(io, (wish, object), lock, scratch).await,
             Self::Function(wish) => {
-                let built = function::make(shop.host, &io, (wish, object), scratch.join(ZIP)).await?;
+                let built = function::make(shop, &io, (wish, object), scratch.join(ZIP)).await?;
                 Ok((built, Vec::new()))
             }
         }
@@ -198,6 +202,8 @@ pub(crate) enum LayerError {
     Pipeline(#[from] pipeline::Error),
     #[error(transparent)]
     Input(#[from] InputError),
+    #[error(transparent)]
+    Aws(#[from] AwsError),
     #[error("failed to {what} `{}`", path.display())]
     File {
         what: &'static str,
@@ -214,6 +220,7 @@ impl Explain for LayerError {
         match self {
             Self::Pipeline(error) => error.kind(),
             Self::Input(error) => error.kind(),
+            Self::Aws(error) => error.kind(),
             Self::File { .. } => Kind::System,
             Self::Different { .. } => Kind::Integrity,
         }
@@ -223,6 +230,7 @@ impl Explain for LayerError {
         match self {
             Self::Pipeline(error) => error.hints(),
             Self::Input(error) => error.hints(),
+            Self::Aws(error) => error.hints(),
             Self::File { .. } => Vec::new(),
             Self::Different { .. } => vec![
                 "pin what is required with hashes (`layerwise lock`), so that every machine builds the same".to_owned(),
@@ -237,6 +245,9 @@ pub(crate) fn validate(host: &Host, block: &Block, object: &Object, diagnostics:
         inputs::validate_target(host, object, diagnostics);
     } else {
         inputs::validate(host, object, diagnostics);
+    }
+    if block.name == layer_version::RESOURCE.name {
+        layer_version::validate(object, diagnostics);
     }
     if let Some(other) = text(object, "build_at").filter(|at| !["plan", "apply"].contains(at)) {
         let summary = format!("`{other}` is no time to build at");
@@ -304,7 +315,7 @@ pub(crate) async fn plan(
 }
 
 /// The architecture is ours to choose where the configuration does not: also when it did before.
-fn set_default(config: &Object, planned: &mut Object) {
+pub(crate) fn set_default(config: &Object, planned: &mut Object) {
     if is_null(config, "architecture") {
         planned.insert("architecture".to_owned(), "x86_64".into());
     }
@@ -369,8 +380,12 @@ pub(crate) async fn destroy(host: &Host, state: &Object) {
 }
 
 /// The state of a zip that somebody has made.
-pub(crate) async fn import(host: &Host, block: &Block, path: &str) -> Option<Object> {
-    let sha256 = sha256_of(host.dir.join(path)).await?;
+pub(crate) async fn import(host: &Host, block: &Block, path: &str, diagnostics: &mut Diagnostics) -> Option<Object> {
+    let Some(sha256) = sha256_of(host.dir.join(path)).await else {
+        let summary = format!("failed to read the zip `{path}`");
+        diagnostics.error(summary, "hint: a layer is imported by the path of its zip", &At::Nothing);
+        return None;
+    };
     let mut state = block.empty();
     for name in ["id", "path", "output_path"] {
         state.insert(name.to_owned(), path.into());
@@ -393,13 +408,13 @@ pub(crate) async fn data(shop: Shop<'_>, config: Object, diagnostics: &mut Diagn
     Some(done)
 }
 
-fn scratch(dir: &Path) -> Result<tempfile::TempDir, LayerError> {
+pub(crate) fn scratch(dir: &Path) -> Result<tempfile::TempDir, LayerError> {
     let made = tempfile::Builder::new().prefix(".layerwise-").tempdir_in(dir);
     made.map_err(|source| LayerError::File { what: "write to", path: dir.to_owned(), source })
 }
 
 /// Builds the layer as [`ZIP`] in `scratch`, of the versions in `lock` where there is one; the lock it was built of.
-async fn make(
+pub(crate) async fn make(
     io: Arc<Io>,
     (wish, object): (&Wish, &Object),
     lock: &[u8],
@@ -449,20 +464,24 @@ async fn make(
 }
 
 fn set_built(object: &mut Object, built: &Built) {
-    let packages = built.packages.iter().map(|one| (one.name.clone(), one.version.as_str().into())).collect();
     for (name, value) in [
         ("sha256", built.sha256.to_string().into()),
         ("source_code_hash", built.sha256.base64().into()),
         ("zipped_bytes", built.zipped_bytes.into()),
         ("unzipped_bytes", built.unzipped_bytes.into()),
-        ("packages", Value::Map(packages)),
+        ("packages", packages(built)),
     ] {
         object.insert(name.to_owned(), value);
     }
 }
 
+/// What is inside, by name.
+pub(crate) fn packages(built: &Built) -> Value {
+    Value::Map(built.packages.iter().map(|one| (one.name.clone(), one.version.as_str().into())).collect())
+}
+
 /// Findings that did not stop the layer.
-fn warn(host: &Host, built: &Built, object: &Object, diagnostics: &mut Diagnostics) {
+pub(crate) fn warn(host: &Host, built: &Built, object: &Object, diagnostics: &mut Diagnostics) {
     let findings = built.report.iter().flat_map(|report| &report.findings);
     for finding in findings.filter(|finding| finding.severity == Severity::Warning) {
         let at = finding
@@ -475,7 +494,7 @@ fn warn(host: &Host, built: &Built, object: &Object, diagnostics: &mut Diagnosti
 }
 
 /// Says why there is no layer, at the attribute that is the reason.
-fn tell(host: &Host, error: &LayerError, object: &Object, diagnostics: &mut Diagnostics) {
+pub(crate) fn tell(host: &Host, error: &LayerError, object: &Object, diagnostics: &mut Diagnostics) {
     match error {
         LayerError::Pipeline(pipeline::Error::Findings { report, .. }) => {
             for finding in report.findings.iter().filter(|finding| finding.severity == Severity::Error) {
@@ -490,6 +509,8 @@ fn tell(host: &Host, error: &LayerError, object: &Object, diagnostics: &mut Diag
             }
         }
         LayerError::File { .. } => diagnostics.explained(error, &At::Attribute("output_path")),
+        // A function asks AWS only for its layers.
+        LayerError::Aws(_) => diagnostics.explained(error, &At::Attribute("layers")),
         _ => diagnostics.explained(error, &inputs::source(object)),
     }
 }

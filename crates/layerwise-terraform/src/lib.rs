@@ -2,15 +2,17 @@
 //!
 //! `plugin.rs` is how Terraform and a provider meet (cookie, certificates, socket, end), `wire.rs` the messages,
 //! `value.rs` the values in them, `schema.rs` what our types look like, `provider.rs` which call goes where, and
-//! `layer.rs` what a layer is to Terraform. `install.rs` puts the program where `terraform init` finds it.
+//! `layer.rs` what a layer's zip is to Terraform, `layer_version.rs` what a published layer is. `install.rs` puts the program where `terraform init` finds it.
 //!
 //! Like the library, this crate reads no environment and prints nothing: all of that is in [`Host`].
 
+mod account;
 mod diagnostics;
 mod function;
 mod inputs;
 pub mod install;
 mod layer;
+mod layer_version;
 mod plugin;
 mod provider;
 mod schema;
@@ -42,6 +44,8 @@ pub struct Host {
     pub variables: BTreeMap<String, String>,
     /// For the library; its events are replaced by lines of Terraform's log.
     pub io: IoSettings,
+    /// For AWS; profile and endpoint are the configuration's to say.
+    pub aws: layerwise_aws::Settings,
     /// Where packages come from, for a project in a directory.
     pub surroundings: Box<Around>,
     /// A finding in words: what is the matter, and what to do about it.

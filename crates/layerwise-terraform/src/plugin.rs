@@ -48,6 +48,8 @@ const SOCKET_PATH: usize = 103;
 const MESSAGE: usize = 64 << 20;
 /// How long nobody may be connected, after somebody was.
 const LONELY: Duration = Duration::from_secs(2);
+/// How long the last answer may take to leave.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 /// How often to look whether Terraform still runs.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -161,8 +163,10 @@ pub async fn serve(host: Host) -> Result<(), ServeError> {
             },
         }
     }
-    // The answer to `Shutdown` has to leave.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The answer to `Shutdown` has to leave: Terraform hangs up when it has it. It starts a provider three times for a plan,
+    // and waits for its end each time.
+    let hung_up = async { while connections.join_next().await.is_some() {} };
+    tokio::time::timeout(LAST_WORDS, hung_up).await.ok();
     Ok(())
 }
 

@@ -9,9 +9,11 @@ use prost::Message;
 use serde_json::Value as Json;
 
 use crate::Host;
-use crate::diagnostics::{At, Diagnostics, Log};
+use crate::account::{self, Account};
+use crate::diagnostics::{self, At, Diagnostics, Log};
 use crate::function;
 use crate::layer::{self, LayerError, Shop};
+use crate::layer_version;
 use crate::schema::{Block, Catalogue};
 use crate::value::{Object, Value};
 use crate::wire;
@@ -22,8 +24,9 @@ pub(crate) const CATALOGUE: Catalogue = Catalogue {
         name: "layerwise",
         about: "Builds AWS Lambda layers for Python, without Docker, as part of `terraform apply`. The provider is \
                 the program `layerwise` itself: `layerwise terraform install` puts it where `terraform init` finds \
-                it. It has no settings of its own; it reads the environment variables that layerwise reads.",
-        attributes: &[],
+                it. It reads the environment variables that layerwise reads; its own settings are for layers that it \
+                publishes.",
+        attributes: &[account::ATTRIBUTES],
         example: r#"
 terraform {
   required_providers {
@@ -32,10 +35,14 @@ terraform {
     }
   }
 }
+
+provider "layerwise" {
+  region = "eu-west-1"
+}
 "#,
         import: None,
     },
-    resources: &[&layer::RESOURCE, &function::RESOURCE],
+    resources: &[&layer_version::RESOURCE, &layer::RESOURCE, &function::RESOURCE],
     data_sources: &[&layer::DATA_SOURCE],
 };
 
@@ -54,12 +61,13 @@ type Answer = Result<Vec<u8>, (Status, String)>;
 pub(crate) struct Provider {
     host: Arc<Host>,
     io: Arc<OnceLock<Arc<Io>>>,
+    account: Arc<Account>,
 }
 
 impl Provider {
     pub(crate) fn new(mut host: Host) -> Self {
         host.io.events = Arc::new(Log(host.log));
-        Self { host: Arc::new(host), io: Arc::default() }
+        Self { host: Arc::new(host), io: Arc::default(), account: Arc::default() }
     }
 
     /// The world for building; made when first needed, since most plans need none.
@@ -82,7 +90,7 @@ impl Provider {
         match method {
             "GetProviderSchema" => Ok(CATALOGUE.wire().encode_to_vec()),
             "ValidateProviderConfig" => Ok(wire::DiagnosticsAt2::default().encode_to_vec()),
-            "ConfigureProvider" => Ok(wire::DiagnosticsAt1::default().encode_to_vec()),
+            "ConfigureProvider" => self.configure(&decode(message)?),
             "ValidateResourceConfig" | "ValidateDataResourceConfig" => self.validate(&decode(message)?),
             "UpgradeResourceState" => upgrade(decode(message)?),
             "ReadResource" => self.read(decode(message)?).await,
@@ -97,6 +105,11 @@ impl Provider {
         }
     }
 
+    fn configure(&self, request: &wire::ConfigureRequest) -> Answer {
+        self.account.configure(object(request.config.as_ref())?.unwrap_or_default());
+        Ok(wire::DiagnosticsAt1::default().encode_to_vec())
+    }
+
     fn validate(&self, request: &wire::TypedConfig) -> Answer {
         let mut diagnostics = Diagnostics::default();
         if let Some(config) = object(request.config.as_ref())? {
@@ -107,13 +120,26 @@ impl Provider {
     }
 
     async fn read(&self, request: wire::ReadRequest) -> Answer {
-        known(&request.type_name)?;
-        let new_state = match object(request.current_state.as_ref())? {
-            Some(state) => Some(layer::read(&self.host, state).await),
-            None => None,
+        let block = known(&request.type_name)?;
+        let state = object(request.current_state.as_ref())?;
+        let Some(state) = state else {
+            return Ok(wire::ReadResponse { new_state: dynamic(None), ..Default::default() }.encode_to_vec());
         };
-        let new_state = dynamic(new_state);
-        Ok(wire::ReadResponse { new_state, diagnostics: Vec::new(), private: request.private }.encode_to_vec())
+        let (host, io, account, was) = (Arc::clone(&self.host), self.io(), Arc::clone(&self.account), state.clone());
+        let work = async move {
+            let mut diagnostics = Diagnostics::default();
+            let state = if is_version(block) {
+                let shop = Shop { host: &host, io: &io, account: &account, block };
+                layer_version::read(shop, state, &mut diagnostics).await
+            } else {
+                Some(layer::read(&host, state).await)
+            };
+            (Some(state), diagnostics)
+        };
+        let (state, diagnostics) = guarded(work).await;
+        let new_state = dynamic(state.unwrap_or(Some(was)));
+        let diagnostics = diagnostics.0;
+        Ok(wire::ReadResponse { new_state, diagnostics, private: request.private }.encode_to_vec())
     }
 
     async fn plan(&self, request: wire::PlanRequest) -> Answer {
@@ -128,61 +154,83 @@ impl Provider {
             };
             return Ok(response.encode_to_vec());
         };
-        let (host, io, private) = (Arc::clone(&self.host), self.io(), request.prior_private);
+        let (host, io, account) = (Arc::clone(&self.host), self.io(), Arc::clone(&self.account));
+        let private = request.prior_private;
         let work = async move {
             let mut diagnostics = Diagnostics::default();
             let config = config.unwrap_or_default();
-            let planned = layer::plan(
-                Shop { host: &host, io: &io, block },
-                (prior.as_ref(), private),
-                (&config, proposed),
-                &mut diagnostics,
-            )
-            .await;
+            let shop = Shop { host: &host, io: &io, account: &account, block };
+            let (prior, wanted) = (prior.as_ref(), (&config, proposed));
+            let planned = if is_version(block) {
+                let (state, replaced) = layer_version::plan(shop, prior, wanted, &mut diagnostics).await;
+                (state, private, replaced)
+            } else {
+                let (state, private) = layer::plan(shop, (prior, private), wanted, &mut diagnostics).await;
+                (state, private, Vec::new())
+            };
             (Some(planned), diagnostics)
         };
         let (planned, diagnostics) = guarded(work).await;
-        let (state, planned_private) = planned.unzip();
-        let planned_state = dynamic(state);
-        let planned_private = planned_private.unwrap_or_default();
-        let response =
-            wire::PlanResponse { planned_state, planned_private, diagnostics: diagnostics.0, ..Default::default() };
+        let mut response = wire::PlanResponse { diagnostics: diagnostics.0, ..Default::default() };
+        if let Some((state, private, replaced)) = planned {
+            response.planned_state = dynamic(Some(state));
+            response.planned_private = private;
+            response.requires_replace = replaced.into_iter().map(diagnostics::attribute).collect();
+        }
         Ok(response.encode_to_vec())
     }
 
     async fn apply(&self, request: wire::ApplyRequest) -> Answer {
         let block = known(&request.type_name)?;
         let prior = object(request.prior_state.as_ref())?;
-        let Some(planned) = object(request.planned_state.as_ref())? else {
-            if let Some(prior) = &prior {
-                layer::destroy(&self.host, prior).await;
-            }
-            return Ok(wire::ApplyResponse { new_state: dynamic(None), ..Default::default() }.encode_to_vec());
-        };
-        let (host, io, was) = (Arc::clone(&self.host), self.io(), prior.clone());
-        let private = request.planned_private.clone();
+        let planned = object(request.planned_state.as_ref())?;
+        let (host, io, account) = (Arc::clone(&self.host), self.io(), Arc::clone(&self.account));
+        let (was, private) = (prior.clone(), request.planned_private.clone());
         let work = async move {
             let mut diagnostics = Diagnostics::default();
-            let done =
-                layer::apply(Shop { host: &host, io: &io, block }, was.as_ref(), (planned, private), &mut diagnostics)
-                    .await;
+            let shop = Shop { host: &host, io: &io, account: &account, block };
+            let done = match (planned, &was) {
+                (Some(planned), _) if is_version(block) => {
+                    let done = layer_version::apply(shop, was.as_ref(), planned, &mut diagnostics).await;
+                    done.map(|state| (Some(state), private))
+                }
+                (Some(planned), _) => {
+                    let done = layer::apply(shop, was.as_ref(), (planned, private), &mut diagnostics).await;
+                    done.map(|(state, lock)| (Some(state), lock))
+                }
+                (None, Some(was)) if is_version(block) => {
+                    let gone = layer_version::destroy(shop, was, &mut diagnostics).await;
+                    gone.then(|| (None, Vec::new()))
+                }
+                (None, Some(was)) => {
+                    layer::destroy(&host, was).await;
+                    Some((None, Vec::new()))
+                }
+                (None, None) => Some((None, Vec::new())),
+            };
             (done, diagnostics)
         };
         let (done, diagnostics) = guarded(work).await;
         // What failed left things as they were.
-        let (state, private) = done.map_or((prior, request.planned_private), |(state, lock)| (Some(state), lock));
+        let (state, private) = done.unwrap_or((prior, request.planned_private));
         let response = wire::ApplyResponse { new_state: dynamic(state), private, diagnostics: diagnostics.0 };
         Ok(response.encode_to_vec())
     }
 
     async fn import(&self, request: wire::ImportRequest) -> Answer {
         let block = known(&request.type_name)?;
-        let mut diagnostics = Diagnostics::default();
-        let state = layer::import(&self.host, block, &request.id).await;
-        if state.is_none() {
-            let summary = format!("failed to read the zip `{}`", request.id);
-            diagnostics.error(summary, "hint: a layer is imported by the path of its zip", &At::Nothing);
-        }
+        let (host, io, account, id) = (Arc::clone(&self.host), self.io(), Arc::clone(&self.account), request.id);
+        let work = async move {
+            let mut diagnostics = Diagnostics::default();
+            let state = if is_version(block) {
+                let shop = Shop { host: &host, io: &io, account: &account, block };
+                layer_version::import(shop, &id, &mut diagnostics).await
+            } else {
+                layer::import(&host, block, &id, &mut diagnostics).await
+            };
+            (state, diagnostics)
+        };
+        let (state, diagnostics) = guarded(work).await;
         let imported = state.map(|state| wire::Imported { type_name: request.type_name, state: dynamic(Some(state)) });
         let response = wire::ImportResponse { imported: imported.into_iter().collect(), diagnostics: diagnostics.0 };
         Ok(response.encode_to_vec())
@@ -190,16 +238,20 @@ impl Provider {
 
     async fn data(&self, request: wire::TypedConfig) -> Answer {
         let config = object(request.config.as_ref())?.unwrap_or_default();
-        let (host, io) = (Arc::clone(&self.host), self.io());
+        let (host, io, account) = (Arc::clone(&self.host), self.io(), Arc::clone(&self.account));
         let work = async move {
             let mut diagnostics = Diagnostics::default();
-            let done =
-                layer::data(Shop { host: &host, io: &io, block: &layer::DATA_SOURCE }, config, &mut diagnostics).await;
+            let shop = Shop { host: &host, io: &io, account: &account, block: &layer::DATA_SOURCE };
+            let done = layer::data(shop, config, &mut diagnostics).await;
             (done, diagnostics)
         };
         let (state, diagnostics) = guarded(work).await;
         Ok(wire::StateResponse { state: dynamic(state), diagnostics: diagnostics.0 }.encode_to_vec())
     }
+}
+
+fn is_version(block: &Block) -> bool {
+    block.name == layer_version::RESOURCE.name
 }
 
 /// Does `work`; a panic in it becomes an error that the user sees, and the state stays what it was.
@@ -262,11 +314,65 @@ fn upgrade(request: wire::UpgradeRequest) -> Answer {
 mod tests {
     use super::*;
 
+    /// A process in which asking where packages come from panics.
+    fn host(dir: &std::path::Path) -> Host {
+        let now = std::time::UNIX_EPOCH;
+        Host {
+            dir: dir.to_owned(),
+            temp_dir: dir.to_owned(),
+            today: "2026-11-25".to_owned(),
+            variables: std::collections::BTreeMap::new(),
+            io: layerwise::io::IoSettings {
+                cache_dir: dir.join("cache"),
+                offline: true,
+                now,
+                uv: None,
+                child_env: Vec::new(),
+                netrc: None,
+                ca_files: Vec::new(),
+                programs: layerwise::io::Programs::default(),
+                keyring: None,
+                concurrency: 1,
+                http_timeout: std::time::Duration::from_secs(1),
+                events: Arc::new(layerwise::event::Silent),
+            },
+            aws: layerwise_aws::Settings {
+                profile: None,
+                endpoint: None,
+                ca_files: Vec::new(),
+                now: || std::time::UNIX_EPOCH,
+            },
+            surroundings: Box::new(|_| panic!("on purpose")),
+            words: |_, _| String::new(),
+            say: |_| Ok(()),
+            log: |_| {},
+        }
+    }
+
     #[tokio::test]
-    async fn a_panic_is_an_error_that_the_user_sees() {
-        let (done, diagnostics) = guarded::<()>(async { panic!("on purpose") }).await;
-        assert!(done.is_none() && diagnostics.failed());
-        assert_eq!(diagnostics.0[0].summary, "this is a bug in layerwise");
+    async fn a_panic_in_a_handler_is_an_error_that_the_user_sees() {
+        let dir = tempfile::tempdir().unwrap();
+        let provider = Provider::new(host(dir.path()));
+        for block in [&layer::RESOURCE, &layer_version::RESOURCE] {
+            let mut config = block.empty();
+            config.insert("requirements".to_owned(), Value::List(vec!["idna".into()]));
+            for (name, value) in [("runtime", "python3.13"), ("output_path", "a.zip"), ("layer_name", "a")] {
+                config.entry(name.to_owned()).and_modify(|at| *at = value.into());
+            }
+            let request = wire::PlanRequest {
+                type_name: block.name.to_owned(),
+                proposed_new_state: dynamic(Some(config.clone())),
+                config: dynamic(Some(config)),
+                ..Default::default()
+            };
+            let path = "/tfplugin6.Provider/PlanResourceChange";
+            let answer = provider.call(path, request.encode_to_vec().into()).await.unwrap();
+            let diagnostics = wire::PlanResponse::decode(answer.as_slice()).unwrap().diagnostics;
+            assert_eq!(diagnostics[0].summary, "this is a bug in layerwise", "{diagnostics:?}");
+        }
+        // It goes on.
+        let schema = provider.call("/tfplugin6.Provider/GetProviderSchema", Bytes::new()).await.unwrap();
+        assert!(schema.len() > 1000);
     }
 
     #[test]

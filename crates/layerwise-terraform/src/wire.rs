@@ -132,6 +132,12 @@ pub(crate) struct TypedConfig {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct ConfigureRequest {
+    #[prost(message, optional, tag = "2")]
+    pub(crate) config: Option<DynamicValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct RawState {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) json: Vec<u8>,

@@ -26,15 +26,22 @@ pub struct Aws {
 
 #[derive(Default)]
 struct State {
-    /// By region and name: the digests of the versions, in base64.
-    layers: BTreeMap<(String, String), Vec<String>>,
+    /// By region and name: the versions in their order; `None` where one was deleted.
+    layers: BTreeMap<(String, String), Vec<Option<Value>>>,
     /// Method, part of the path, region (empty: any), what to answer, how often.
     faults: Vec<(String, String, String, Answer, usize)>,
     /// Where every bucket is.
     bucket_region: String,
+    /// Whether buckets keep versions.
+    versioned: bool,
     /// By name: the layers, and whether the next change of them fails.
     functions: BTreeMap<String, (Vec<String>, bool, &'static str)>,
+    /// How many looks at a function after a change find it still under way, and how many are left.
+    looks: (usize, usize),
     objects: BTreeMap<String, Vec<u8>>,
+    /// The zips of layer versions, by the paths where they can be had.
+    zips: BTreeMap<String, Vec<u8>>,
+    url: String,
     parts: BTreeMap<String, Vec<u8>>,
 }
 
@@ -52,7 +59,7 @@ impl Aws {
     pub fn serve() -> Self {
         let listener = listen();
         let url = format!("http://{}", listener.local_addr().expect("a bound listener has one"));
-        let (state, log) = (Arc::new(Mutex::new(State::default())), Arc::default());
+        let (state, log) = (Arc::new(Mutex::new(State { url: url.clone(), ..State::default() })), Arc::default());
         "eu-west-1".clone_into(&mut state.lock().expect("no test panics while holding it").bucket_region);
         let of_server = Arc::clone(&state);
         let server = Server::start(
@@ -85,10 +92,22 @@ impl Aws {
         self.fault(at, Answer::Silent, usize::MAX)
     }
 
+    /// Buckets keep versions; there is only one of each object, `v1`.
+    pub fn keep_versions(&self) -> &Self {
+        self.state.lock().expect("no handler panics").versioned = true;
+        self
+    }
+
     /// There is a function with these layers, whose next change fails if `fails`.
     pub fn function(&self, name: &str, layers: &[&str], fails: bool) -> &Self {
         let layers = layers.iter().map(|arn| (*arn).to_owned()).collect();
         self.state.lock().expect("no handler panics").functions.insert(name.to_owned(), (layers, fails, "Successful"));
+        self
+    }
+
+    /// A change of a function takes so many looks.
+    pub fn take_looks(&self, count: usize) -> &Self {
+        self.state.lock().expect("no handler panics").looks.0 = count;
         self
     }
 
@@ -105,8 +124,23 @@ impl Aws {
 
     /// How many versions a layer has.
     pub fn versions(&self, region: &str, layer: &str) -> usize {
+        self.numbers(region, layer).len()
+    }
+
+    /// The numbers of the versions that a layer has.
+    pub fn numbers(&self, region: &str, layer: &str) -> Vec<usize> {
         let state = self.state.lock().expect("no handler panics");
-        state.layers.get(&(region.to_owned(), layer.to_owned())).map_or(0, Vec::len)
+        let versions = state.layers.get(&(region.to_owned(), layer.to_owned())).map_or(&[][..], Vec::as_slice);
+        versions.iter().enumerate().filter(|(_, version)| version.is_some()).map(|(index, _)| index + 1).collect()
+    }
+
+    /// Deletes a version, as somebody else would.
+    pub fn delete(&self, region: &str, layer: &str, number: usize) -> &Self {
+        let mut state = self.state.lock().expect("no handler panics");
+        let versions = state.layers.entry((region.to_owned(), layer.to_owned())).or_default();
+        versions[number - 1] = None;
+        drop(state);
+        self
     }
 
     /// Every request so far.
@@ -156,12 +190,16 @@ impl State {
             let arns = body["Layers"].as_array().into_iter().flatten();
             *layers = arns.filter_map(|arn| Some(arn.as_str()?.to_owned())).collect();
             *status = if std::mem::take(fails) { "Failed" } else { "Successful" };
+            self.looks.1 = self.looks.0;
         }
+        let under_way = request.method == "GET" && self.looks.1 > 0;
+        self.looks.1 -= usize::from(under_way);
+        let status = if under_way { "InProgress" } else { *status };
         let layers: Vec<Value> = layers.iter().map(|arn| json!({ "Arn": arn })).collect();
         document(
             200,
             &json!({
-                "FunctionName": name, "RevisionId": "r", "Layers": layers, "LastUpdateStatus": *status,
+                "FunctionName": name, "RevisionId": "r", "Layers": layers, "LastUpdateStatus": status,
                 "LastUpdateStatusReason": "the layers do not fit",
             }),
         )
@@ -169,6 +207,9 @@ impl State {
 
     fn work(&mut self, service: &str, region: &str, request: &Request) -> Response {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        if let Some(zip) = self.zips.get(path) {
+            return Response::new(200, "application/zip", zip.clone());
+        }
         if service == "s3" {
             return self.s3(&request.method, path, query, &request.body);
         }
@@ -177,32 +218,47 @@ impl State {
         {
             return self.configuration(name, request);
         }
+        if path.ends_with("/invocations") {
+            // A function that answers with its event.
+            let log = BASE64.encode("START\nEND\n");
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            let mut answer = Response::new(200, "application/json", body).header("x-amz-log-result", log);
+            if request.body == br#""fail""# {
+                answer = answer.header("x-amz-function-error", "Unhandled");
+            }
+            return answer;
+        }
+        if service == "logs" {
+            // From beyond all times that are asked for.
+            let event = json!({ "eventId": "1", "timestamp": 4_000_000_000_000_u64, "logStreamName": "s", "message": "a line" });
+            return document(200, &json!({ "events": [event] }));
+        }
         let Some(rest) = path.strip_prefix("/2018-10-31/layers/") else {
             return document(200, &json!({ "Functions": [] }));
         };
         let (name, rest) = rest.split_once("/versions").unwrap_or((rest, ""));
+        // A name, or an ARN.
+        let name = name.rsplit("%3A").next().unwrap_or(name);
         let versions = self.layers.entry((region.to_owned(), name.to_owned())).or_default();
-        let one = |number: usize, digest: &str| {
-            json!({
-                "LayerVersionArn": format!("arn:aws:lambda:{region}:123456789012:layer:{name}:{number}"),
-                "Version": number,
-                "Content": { "CodeSha256": digest, "CodeSize": 1, "Location": "" },
-            })
-        };
         let number: Option<usize> = rest.trim_start_matches('/').parse().ok();
         match (request.method.as_str(), number) {
             ("GET", None) => {
-                let all: Vec<Value> =
-                    versions.iter().enumerate().rev().map(|(index, digest)| one(index + 1, digest)).collect();
+                let all: Vec<&Value> = versions.iter().flatten().rev().collect();
                 document(200, &json!({ "LayerVersions": all }))
             }
             ("GET", Some(number)) => match versions.get(number.wrapping_sub(1)) {
-                Some(digest) => document(200, &one(number, digest)),
-                None => refusal("lambda", 404, "ResourceNotFoundException", "no such version"),
+                Some(Some(version)) => document(200, version),
+                _ => refusal("lambda", 404, "ResourceNotFoundException", "no such version"),
             },
+            ("DELETE", Some(number)) => {
+                if let Some(version) = versions.get_mut(number.wrapping_sub(1)) {
+                    *version = None;
+                }
+                document(204, &Value::Null)
+            }
             ("POST", None) if rest.is_empty() => {
-                let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-                let content = &body["Content"];
+                let mut body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+                let content = body["Content"].take();
                 let bytes = match content["ZipFile"].as_str() {
                     Some(text) => BASE64.decode(text).unwrap_or_default(),
                     None => {
@@ -211,8 +267,16 @@ impl State {
                         self.objects.get(&key).cloned().unwrap_or_default()
                     }
                 };
-                versions.push(BASE64.encode(sha2::Sha256::digest(&bytes)));
-                document(201, &one(versions.len(), &versions[versions.len() - 1]))
+                let number = versions.len() + 1;
+                body["LayerVersionArn"] = json!(format!("arn:aws:lambda:{region}:123456789012:layer:{name}:{number}"));
+                body["Version"] = json!(number);
+                let digest = BASE64.encode(sha2::Sha256::digest(&bytes));
+                // In base64 there are `/` and `+`.
+                let place = format!("/zips/{}", crate::sha256(&bytes));
+                body["Content"] = json!({ "CodeSha256": digest, "CodeSize": bytes.len(), "Location": format!("{}{place}", self.url) });
+                self.zips.insert(place, bytes);
+                versions.push(Some(body.clone()));
+                document(201, &body)
             }
             _ => document(201, &json!({})),
         }
@@ -240,7 +304,8 @@ impl State {
             "POST" => {
                 let bytes = self.parts.remove(path).unwrap_or_default();
                 self.objects.insert(path.to_owned(), bytes);
-                Response::new(200, "application/xml", "<CompleteMultipartUploadResult/>")
+                let done = Response::new(200, "application/xml", "<CompleteMultipartUploadResult/>");
+                if self.versioned { done.header("x-amz-version-id", "v1") } else { done }
             }
             _ => Response::new(204, "application/xml", ""),
         }

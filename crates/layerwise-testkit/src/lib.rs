@@ -28,7 +28,7 @@ pub use elf::{ElfBuilder, ElfField, Machine, elf};
 pub use http::Request;
 pub use index::{Fault, FaultRule, Index, Served};
 pub use sdist::{BACKEND, Sdist, SdistBuilder, sdist};
-pub use tools::{python, uv};
+pub use tools::{hashicorp_aws, python, terraform, uv};
 pub use wheel::{Wheel, WheelBuilder, wheel};
 pub use zip::{Member, RawZip};
 

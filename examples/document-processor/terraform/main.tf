@@ -41,6 +41,6 @@ output "layer" {
   value = module.document_processor.layer_arn
 }
 
-output "layer_sha256" {
-  value = module.document_processor.layer_sha256
+output "layer_code_sha256" {
+  value = module.document_processor.layer_code_sha256
 }

@@ -270,7 +270,7 @@ pub(super) fn artifact(path: &Path, unzipped_bytes: u64) -> Result<Artifact, Fai
 
 pub(super) fn client_settings(profile: Option<&str>, environment: &Environment) -> Settings {
     let profile = profile.map(str::to_owned);
-    Settings { profile, ca_files: environment.ca_files(), now: Environment::clock }
+    Settings { profile, endpoint: None, ca_files: environment.ca_files(), now: Environment::clock }
 }
 
 /// One region of one layer, and how it ended.

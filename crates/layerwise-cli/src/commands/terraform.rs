@@ -50,6 +50,7 @@ fn provide(environment: &Environment) -> Result<(), Failure> {
         today: settings::today(environment),
         variables: environment.all_text(),
         io: settings::io(environment, None, Arc::new(Silent))?,
+        aws: super::publish::client_settings(None, environment),
         surroundings: Box::new(move |dir| surroundings.surroundings(dir)),
         words: |finding, target| {
             let Words { text, lambda, way_out } = findings::words(finding, target, None);

@@ -1,5 +1,6 @@
 //! Publishing: against an AWS in process that fails as told, and against moto, read back with the real `aws`.
 
+use layerwise_aws::Action;
 use layerwise_testkit::{Aws, Cli, Index, Member, RawZip, Served, moto, wheel};
 use serde_json::Value;
 
@@ -41,18 +42,151 @@ fn fails(at: (&str, &str, &str), answer: (u16, &str, &str), code: i32, expected:
     assert!(run.stderr.contains("this continues"), "{run}");
 }
 
+/// Where a request is seen by the fake: its method, and a part of its path.
+fn place(action: Action) -> (&'static str, &'static str) {
+    match action {
+        Action::ListLayerVersions => ("GET", "/versions?"),
+        Action::GetLayerVersion => ("GET", "/versions/1"),
+        Action::GetLayerVersionPolicy => ("GET", "/policy"),
+        Action::PublishLayerVersion => ("POST", "/layers/demo/versions"),
+        Action::AddLayerVersionPermission => ("POST", "/policy"),
+        Action::DeleteLayerVersion => ("DELETE", "/versions/"),
+        Action::ListFunctions => ("GET", "/functions/?"),
+        Action::GetFunctionConfiguration => ("GET", "/configuration"),
+        Action::UpdateFunctionConfiguration => ("PUT", "/configuration"),
+        Action::InvokeFunction => ("POST", "/invocations"),
+        Action::FilterLogEvents => ("POST", ""),
+        Action::ListBucket | Action::GetObject => ("HEAD", "/zips"),
+        Action::PutObject => ("POST", "/zips/"),
+        Action::AbortMultipartUpload => ("DELETE", "/zips/"),
+    }
+}
+
+/// What a command that comes to this request is, in an account in which `demo` has version 1 and the function `f` uses it;
+/// and, where it is refused, what is done all the same (a line of stdout), or nothing.
+fn commands(action: Action) -> Vec<(String, Option<&'static str>)> {
+    const DONE: &str = "published  arn:aws:lambda:eu-west-1:123456789012:layer:demo:2";
+    let publish =
+        |rest: &str| format!("publish -p alpha==2.0 --runtime python3.13 --name demo --region eu-west-1 {rest}");
+    let same = "publish -p alpha==1.0 --runtime python3.13 --name demo --region eu-west-1 --share public";
+    let promote = "promote arn:aws:lambda:eu-west-1:123456789012:layer:demo:1 --to-region us-east-1";
+    let one = |line: String, done| vec![(line, done)];
+    match action {
+        Action::ListLayerVersions => vec![(publish(""), None), (promote.to_owned(), None)],
+        Action::GetLayerVersion => vec![(publish(""), None), (promote.to_owned(), None)],
+        Action::GetLayerVersionPolicy => one(same.to_owned(), None),
+        Action::PublishLayerVersion => vec![(publish(""), None), (promote.to_owned(), None)],
+        Action::AddLayerVersionPermission => one(publish("--share public"), Some(DONE)),
+        Action::DeleteLayerVersion => one(publish("--prune 1"), Some(DONE)),
+        Action::ListFunctions => one(publish("--prune 1"), None),
+        Action::GetFunctionConfiguration => {
+            let logs = "logs f --region eu-west-1".to_owned();
+            vec![
+                (publish("--update-function f"), None),
+                (logs, None),
+                ("publish --rollback receipt.json".to_owned(), None),
+            ]
+        }
+        Action::UpdateFunctionConfiguration => {
+            vec![(publish("--update-function f"), Some(DONE)), ("publish --rollback receipt.json".to_owned(), None)]
+        }
+        Action::InvokeFunction => one("invoke f --remote --region eu-west-1".to_owned(), None),
+        Action::FilterLogEvents => one("logs f --region eu-west-1".to_owned(), None),
+        Action::PutObject => one(publish("--bucket zips --by-reference"), None),
+        // Whoever may write to a bucket need not be allowed to look into it.
+        Action::ListBucket | Action::GetObject | Action::AbortMultipartUpload => Vec::new(),
+    }
+}
+
+/// Access denied on each single request of each command: which one, what to allow, and what is done all the same.
 #[test]
 fn refusals_say_what_to_allow() {
-    let denied = (403, "AccessDeniedException", "User: arn:aws:iam::1:user/me is not authorized");
-    for (method, path, action, resource) in [
-        ("GET", "/versions?", "lambda:ListLayerVersions", "layer:demo`"),
-        ("POST", "/layers/demo/versions", "lambda:PublishLayerVersion", "layer:demo`"),
-        ("POST", "/policy", "lambda:AddLayerVersionPermission", "layer:demo:1`"),
-        ("GET", "/versions/1", "lambda:GetLayerVersion", "layer:demo:1`"),
-    ] {
-        let allow = format!("allows `{action}` on `arn:aws:lambda:eu-west-1:*:{resource}");
-        fails((method, path, ""), denied, 11, &["AWS does not allow", "is not authorized", &allow]);
+    let served = index();
+    let receipt = serde_json::json!({ "version": 1, "layers": [{ "regions": [{ "region": REGION, "done": [{
+        "done": "updated", "function": "f", "before": ["arn:aws:lambda:eu-west-1:123456789012:layer:demo:9"],
+        "after": ["arn:aws:lambda:eu-west-1:123456789012:layer:demo:1"],
+    }] }] }] });
+    for action in Action::ALL {
+        for (line, done) in commands(*action) {
+            let aws = Aws::serve();
+            let cli = cli(&served, aws.url(), "").file("receipt.json", receipt.to_string());
+            let cli = cli.args(publish("1.0", "--region eu-west-1 -q"));
+            let _run = cli.run().success();
+            let _ = aws.function("f", &["arn:aws:lambda:eu-west-1:123456789012:layer:demo:1"], false);
+            let (method, path) = place(*action);
+            let denied = (403, "AccessDeniedException", "User: arn:aws:iam::1:user/me is not authorized");
+            let _ = aws.refuse((method, path, ""), denied, usize::MAX);
+            let run = cli.args(words(&line)).run().failure(11);
+            for expected in
+                [&format!("AWS does not allow {action} on "), "is not authorized", &format!("allows `{action}` on `")]
+            {
+                assert!(run.stderr.contains(expected), "{action}: {expected}: {run}");
+            }
+            let said = run.stdout.lines().filter(|line| line.contains("published  "));
+            assert_eq!(said.map(str::trim).collect::<Vec<_>>(), Vec::from_iter(done), "{action}: {run}");
+            let versions = 1 + usize::from(done.is_some());
+            assert_eq!(aws.versions(REGION, "demo") + aws.versions("us-east-1", "demo"), versions, "{action}: {run}");
+            if line.starts_with("publish -p") || line.starts_with("promote arn") && *action != Action::GetLayerVersion {
+                assert!(run.stderr.contains("0 of 1 were done"), "{action}: {run}");
+            }
+        }
     }
+    // A bucket that may only be written to will do.
+    for action in [Action::ListBucket, Action::GetObject] {
+        let aws = Aws::serve();
+        let (method, path) = place(action);
+        let _ = aws.refuse((method, path, ""), (403, "AccessDenied", "no"), usize::MAX);
+        let args = publish("1.0", "--region eu-west-1 --bucket zips --by-reference");
+        // The fake keeps no versions, which is found out after the upload.
+        let run = cli(&served, aws.url(), "").args(args).run().failure(11);
+        assert!(run.stdout.contains("uploaded   s3://zips/"), "{action}: {run}");
+    }
+}
+
+/// Throttled and failing for ever, at each request: what it was, that it may be tried again, and what is done all the same.
+#[test]
+fn failures_that_stay_at_each_request() {
+    const TEST: &str = "failures_that_stay_at_each_request";
+    if std::env::var_os("LAYERWISE_SLOW_TESTS").is_none() {
+        return skipped(TEST, "LAYERWISE_SLOW_TESTS is not set");
+    }
+    let served = index();
+    for (status, code, says) in
+        [(429, "TooManyRequestsException", "AWS throttles"), (500, "ServiceException", "AWS failed at")]
+    {
+        std::thread::scope(|scope| {
+            for action in Action::ALL {
+                let served = &served;
+                scope.spawn(move || {
+                    for (line, _) in commands(*action).into_iter().filter(|(line, _)| !line.contains("--rollback")) {
+                        let aws = Aws::serve();
+                        let cli = cli(served, aws.url(), "").args(publish("1.0", "--region eu-west-1 -q"));
+                        let _run = cli.run().success();
+                        let _ = aws.function("f", &["arn:aws:lambda:eu-west-1:123456789012:layer:demo:1"], false);
+                        let (method, path) = place(*action);
+                        let _ = aws.refuse((method, path, ""), (status, code, "oh"), usize::MAX);
+                        let run = cli.args(words(&line)).run().failure(11);
+                        assert!(run.stderr.contains(&format!("{says} {action} on ")), "{run}");
+                        assert!(run.stderr.contains("try again later"), "{run}");
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_function_in_aws_is_invoked() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.function("f", &[], false);
+    let with = |line: &str| cli(&served, aws.url(), line);
+    let run = with("invoke f --remote --region eu-west-1 --payload {\"a\":1}").run().success();
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("{\"a\":1}\n", "START\nEND\n"));
+    let run =
+        with("invoke arn:aws:lambda:eu-west-1:123456789012:function:f --remote --payload \"fail\"").run().failure(12);
+    assert_eq!(run.stdout, "\"fail\"\n");
+    let run = with("logs f --region eu-west-1 --since 1d").run().success();
+    assert!(run.stdout.contains("a line"), "{run}");
 }
 
 #[test]
@@ -82,11 +216,105 @@ fn passing_failures_pass() {
     assert_eq!(aws.versions(REGION, "demo"), 1);
 }
 
+/// What was done is not seen everywhere at once: it is waited for.
+#[test]
+fn what_is_not_seen_yet_is_waited_for() {
+    let (served, aws) = (index(), Aws::serve());
+    let unseen = (404, "ResourceNotFoundException", "not yet");
+    let _ = aws.refuse(("GET", "/versions/1", ""), unseen, 2);
+    let _ = aws.refuse(("POST", "/policy", ""), unseen, 2);
+    let run = cli(&served, aws.url(), "").args(publish("1.0", "--region eu-west-1 --share public")).run().success();
+    assert!(run.stdout.contains("layer:demo:1") && run.stdout.contains("shared     with public"), "{run}");
+    let seen = |method: &str, part: &str| {
+        let fits = |one: &&layerwise_testkit::Request| one.method == method && one.path.contains(part);
+        aws.requests().iter().filter(fits).count()
+    };
+    assert_eq!((seen("GET", "/versions/1"), seen("POST", "/policy"), aws.versions(REGION, "demo")), (3, 3, 1));
+}
+
+/// By reference: the object and its version, instead of the bytes.
+#[test]
+fn a_version_may_refer_to_the_bucket() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.keep_versions();
+    let args = publish("1.0", "--region eu-west-1 --bucket zips-{region} --prefix layers --by-reference");
+    let cli = cli(&served, aws.url(), "").args(args);
+    let _run = cli.run().success();
+    let zip = fs_err::read(cli.project().join("dist/demo-python3.13-x86_64.zip")).unwrap();
+    let is = |request: &&layerwise_testkit::Request| request.path.ends_with("/layers/demo/versions");
+    let body = aws.requests().iter().find(is).map(|request| request.body.clone()).unwrap();
+    let content = &serde_json::from_slice::<Value>(&body).unwrap()["Content"];
+    let expected = serde_json::json!({
+        "S3Bucket": "zips-eu-west-1", "S3Key": format!("layers/{}.zip", layerwise_testkit::sha256(&zip)),
+        "S3ObjectVersion": "v1", "S3ObjectStorageMode": "REFERENCE",
+    });
+    assert_eq!(content, &expected);
+    assert_eq!(aws.versions(REGION, "demo"), 1);
+}
+
+/// From one account to another: each is asked with its own credentials.
+#[test]
+fn promoted_to_another_account() {
+    let (served, aws) = (index(), Aws::serve());
+    let cli = layerwise(&served, "").env("AWS_ENDPOINT_URL", aws.url()).env("AWS_EC2_METADATA_DISABLED", "true");
+    fs_err::create_dir_all(cli.home().join(".aws")).unwrap();
+    let keys =
+        ["stage", "live"].map(|name| format!("[{name}]\naws_access_key_id = {name}key\naws_secret_access_key = s\n"));
+    fs_err::write(cli.home().join(".aws/credentials"), keys.concat()).unwrap();
+    let cli = cli.args(publish("1.0", "--region eu-west-1 --profile stage --receipt receipt.json"));
+    let _run = cli.run().success();
+    let before = aws.requests().len();
+    let line = "promote receipt.json --profile stage --to-profile live --to-region us-east-1 --name demo-live";
+    let cli = cli.args(words(line));
+    let _run = cli.run().success();
+    for request in aws.requests().iter().skip(before) {
+        let signed = request.header("authorization").unwrap_or_default();
+        let whose = if request.path.contains("demo-live") { "Credential=livekey/" } else { "Credential=stagekey/" };
+        // The zip's own URL is signed in itself.
+        assert!(
+            signed.contains(whose) || request.path.starts_with("/zips/"),
+            "{} {}: {signed}",
+            request.method,
+            request.path
+        );
+    }
+    assert_eq!(aws.versions("us-east-1", "demo-live"), 1);
+}
+
+/// `logs --follow`: old lines once, then new ones, until it is stopped.
+#[cfg(unix)]
+#[test]
+fn a_log_is_followed() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.function("f", &[], false);
+    let cli = cli(&served, aws.url(), "logs f --region eu-west-1 --since 1d --follow");
+    let asked = || aws.requests().iter().filter(|request| request.method == "POST").count();
+    let run = cli.interrupted_when(|| asked() >= 2).failure(130);
+    assert_eq!(run.stdout.matches("a line").count(), 1, "{run}");
+}
+
 #[test]
 fn failures_that_stay() {
     let list = ("GET", "/versions", "");
     fails(list, (429, "TooManyRequestsException", "slowly"), 11, &["AWS throttles", "try again later"]);
     fails(list, (503, "ServiceUnavailable", "oh"), 11, &["with status 503", "try again later"]);
+}
+
+/// The version was made, and what came after it failed: it is in the receipt all the same.
+#[test]
+fn a_version_that_cannot_be_looked_at_is_published() {
+    let (served, aws) = (index(), Aws::serve());
+    let _ = aws.refuse(("GET", "/versions/1", ""), (403, "AccessDeniedException", "not you"), 1);
+    let args = publish("1.0", "--region eu-west-1 --share public --receipt receipt.json");
+    let cli = cli(&served, aws.url(), "").args(args);
+    let run = cli.run().failure(11);
+    assert!(run.stdout.contains("published  arn:aws:lambda:eu-west-1:123456789012:layer:demo:1"), "{run}");
+    assert!(!run.stdout.contains("not done:  publish") && run.stdout.contains("not done:  share it"), "{run}");
+    let receipt: Value = serde_json::from_slice(&fs_err::read(cli.project().join("receipt.json")).unwrap()).unwrap();
+    assert_eq!(receipt["layers"][0]["regions"][0]["layer_version"], 1);
+    // What it says continues, and publishes nothing again.
+    let _run = cli.run().success();
+    assert_eq!(aws.versions(REGION, "demo"), 1);
 }
 
 /// The version is there, but nobody told us: it is found, not published twice.
@@ -172,10 +400,27 @@ fn a_function_that_does_not_take_it_gets_the_old_one_back() {
     // The next time it works, and publishes nothing.
     let _run = cli.run().success();
     assert_eq!(aws.layers_of("f"), [before[0], "arn:aws:lambda:eu-west-1:123456789012:layer:demo:2"]);
-    assert_eq!(aws.versions(REGION, "demo"), 2);
+    assert_eq!(aws.numbers(REGION, "demo"), [2]);
     let _ = aws.function("g", &before[..1], false);
     let run = cli.args(publish("2.0", "--region eu-west-1 --update-function g")).run().failure(2);
     assert!(run.stderr.contains("the function `g` does not use the layer `demo`"), "{run}");
+}
+
+/// An update of a function is over when it is live, not when it is accepted.
+#[test]
+fn an_update_is_waited_for() {
+    let (served, aws) = (index(), Aws::serve());
+    let arn = |version: u32| format!("arn:aws:lambda:eu-west-1:123456789012:layer:demo:{version}");
+    let cli = cli(&served, aws.url(), "").args(publish("1.0", "--region eu-west-1"));
+    let _run = cli.run().success();
+    let _ = aws.function("f", &[&arn(1)], false).take_looks(3);
+    let cli = cli.args(publish("2.0", "--region eu-west-1 --update-function f"));
+    let run = cli.run().success();
+    assert!(run.stdout.contains("updated    the function f"), "{run}");
+    let requests = aws.requests();
+    let changed = requests.iter().position(|request| request.method == "PUT").unwrap();
+    let looked = requests[changed..].iter().filter(|one| one.path.ends_with("/configuration") && one.method == "GET");
+    assert_eq!((looked.count(), aws.layers_of("f")), (4, vec![arn(2)]));
 }
 
 /// One region has published, neither answers any more: at Ctrl-C both are said.

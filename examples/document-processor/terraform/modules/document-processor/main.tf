@@ -1,32 +1,27 @@
-# What layerwise.toml says of the layer holds: requirements, the encoding's file, the committed lock if there is one.
-resource "layerwise_layer" "this" {
+# Built, checked and published in one. What layerwise.toml says of the layer holds: requirements, the encoding's file, the
+# committed lock if there is one.
+resource "layerwise_layer_version" "this" {
+  layer_name   = var.name
   project      = var.project
   layer        = "document-processor"
   runtime      = var.runtime
   architecture = var.architecture
-  output_path  = "build/${var.name}-layer.zip"
-}
-
-resource "layerwise_function" "this" {
-  code         = "${var.project}/${var.code}"
-  handler      = "index.handler"
-  layers       = [layerwise_layer.this.path]
-  runtime      = var.runtime
-  architecture = var.architecture
-  output_path  = "build/${var.name}.zip"
-}
-
-resource "aws_lambda_layer_version" "this" {
-  layer_name               = var.name
-  filename                 = layerwise_layer.this.path
-  source_code_hash         = layerwise_layer.this.source_code_hash
-  compatible_runtimes      = [var.runtime]
-  compatible_architectures = [var.architecture]
 
   # The function uses the old version until it has the new one; and if the build fails, nothing is lost.
   lifecycle {
     create_before_destroy = true
   }
+}
+
+# Judged together with its layer: what the handler imports has to be there.
+
+resource "layerwise_function" "this" {
+  code         = "${var.project}/${var.code}"
+  handler      = "index.handler"
+  layers       = [layerwise_layer_version.this.arn]
+  runtime      = var.runtime
+  architecture = var.architecture
+  output_path  = "build/${var.name}.zip"
 }
 
 resource "aws_lambda_function" "this" {
@@ -37,7 +32,7 @@ resource "aws_lambda_function" "this" {
   handler          = layerwise_function.this.handler
   runtime          = var.runtime
   architectures    = [var.architecture]
-  layers           = [aws_lambda_layer_version.this.arn]
+  layers           = [layerwise_layer_version.this.arn]
   timeout          = 300
   memory_size      = 1024
 

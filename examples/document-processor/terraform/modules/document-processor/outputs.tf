@@ -3,9 +3,9 @@ output "function_arn" {
 }
 
 output "layer_arn" {
-  value = aws_lambda_layer_version.this.arn
+  value = layerwise_layer_version.this.arn
 }
 
-output "layer_sha256" {
-  value = layerwise_layer.this.sha256
+output "layer_code_sha256" {
+  value = layerwise_layer_version.this.code_sha256
 }
