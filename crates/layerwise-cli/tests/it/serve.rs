@@ -463,7 +463,10 @@ fn the_api_is_lambdas() {
     // The function's URL, in both forms.
     let url = serving.send("PUT", "/url/answers/a/b?x=1", &[("content-type", "text/plain")], b"hi");
     assert_eq!((url.status, url.body.as_str(), url.header("set-cookie")), (201, "PUT /a/b x=1 hi", Some("a=1")));
-    let host = [("host", "answers.lambda-url.localhost")];
+    let config = serving.send("GET", "/2021-10-31/functions/answers/url", &[], b"").json();
+    let url = format!("http://answers.lambda-url.localhost:{}/", serving.port);
+    assert_eq!(config["FunctionUrl"], url.as_str());
+    let host = [("host", url.trim_start_matches("http://").trim_end_matches('/'))];
     assert_eq!(serving.send("GET", "/c", &host, b"").body, "GET /c  None");
     assert_eq!(serving.send("GET", "/url/raises/", &[], b"").status, 502);
     assert_eq!(serving.send("GET", "/url/gone/", &[], b"").status, 404);

@@ -129,6 +129,10 @@ async fn answer(request: hyper::Request<Incoming>, server: &Server) -> Response<
                 _ => refuse(&unknown()),
             }
         }
+        (&Method::GET, ["2021-10-31", "functions", name, "url"]) => match find(server, name, parts.uri.query()) {
+            Ok(function) => json_text(url_config(&function, header("host").unwrap_or_default()).to_string()),
+            Err(error) => refuse(&error),
+        },
         (&Method::GET, ["2018-10-31", "layers"]) => json_text(layers(server).to_string()),
         (&Method::GET, ["2018-10-31", "layers", name, "versions"]) => {
             let all = layers(server);
@@ -356,6 +360,19 @@ fn configuration(function: &Function) -> Value {
             "LogFormat": if function.logs_json() { "JSON" } else { "Text" },
             "LogGroup": function.log_group(),
         },
+    })
+}
+
+/// Source: <https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionUrlConfig.html>.
+fn url_config(function: &Function, host: &str) -> Value {
+    let port = host.rsplit_once(':').map(|(_, port)| format!(":{port}")).unwrap_or_default();
+    json!({
+        "FunctionUrl": format!("http://{}{}{port}/", function.name, super::url::DOMAIN),
+        "FunctionArn": function.arn(),
+        "AuthType": "NONE",
+        "InvokeMode": "BUFFERED",
+        "CreationTime": "1970-01-01T00:00:00Z",
+        "LastModifiedTime": "1970-01-01T00:00:00Z",
     })
 }
 
