@@ -201,10 +201,12 @@ fn what_goes_wrong_silently_comes_out_right_or_is_refused() {
         assert!(!cli.project().join("x.zip").exists());
     }
 
-    // Another directory, another cache, another day: the same wheels.
+    // Another directory, another cache (with the same compiler), another day: the same wheels.
     let other = real(TEST).unwrap().env("LAYERWISE_TODAY", "2027-02-03");
     let other = other.path(python.parent().unwrap()).path("/usr/bin").timeout(Duration::from_secs(900));
     let other = other.dir(cli.home().join("a directory"));
+    fs_err::create_dir_all(other.cache()).unwrap();
+    fs_err::rename(cli.cache().join("toolchains-v1"), other.cache().join("toolchains-v1")).unwrap();
     assert_eq!(right(&other), wheels);
 }
 

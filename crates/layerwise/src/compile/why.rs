@@ -87,6 +87,14 @@ fn known(line: &str) -> Option<Cause> {
             return library(&format!("the library `{name}`"), "");
         }
     }
+    const OLDER: &str = "an older release of the package has a wheel that brings it along";
+    // pillow's words.
+    if let Some(name) = between(line, "The headers or library files could not be found for ", ",") {
+        return library(&format!("the library `{name}`"), OLDER);
+    }
+    if line.contains("failed to run custom build command for `openssl-sys") {
+        return library("OpenSSL", OLDER);
+    }
     // Other programs of this kind many packages ask for, and do without.
     if line.contains("layerwise: pg_config ") || line.contains("pg_config executable not found") {
         return library("libpq", "`psycopg2-binary` or `psycopg[binary]` bring it along");
@@ -183,6 +191,14 @@ mod tests {
             "error[E0463]: can't find crate for `std`",
             "rustup target add",
         );
+    }
+
+    #[test]
+    fn libraries_in_the_words_of_packages() {
+        let pillow = "The headers or library files could not be found for zlib,";
+        check(&format!("pkg-config zlib\n\n{pillow}\na required dependency"), pillow, "it needs the library `zlib`");
+        let cryptography = "error: failed to run custom build command for `openssl-sys v0.9.117`";
+        check(cryptography, cryptography, "it needs OpenSSL");
     }
 
     #[test]
