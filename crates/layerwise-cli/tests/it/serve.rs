@@ -896,6 +896,30 @@ fn one_shot() {
     assert!(run.stderr.contains("there is no function `gone`"), "{run}");
 }
 
+/// A Python without `site-packages`: that of Debian, and Debian's of arm64 through qemu-user.
+#[test]
+fn one_shot_with_debians_python() {
+    const TEST: &str = "one_shot_with_debians_python";
+    let arm64 = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/arm64-python/usr/bin/python3.11");
+    for (python, architecture, machine) in
+        [("/usr/bin/python3.11".into(), "x86_64", "x86_64"), (arm64, "arm64", "aarch64")]
+    {
+        let emulated = architecture == "arm64" && !std::path::Path::new("/usr/bin/qemu-aarch64-static").exists();
+        if !python.exists() || emulated || cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
+            skipped(TEST, &format!("nothing here runs a Python 3.11 of Debian for {architecture}"));
+            continue;
+        }
+        let config = format!(
+            "architecture = '{architecture}'\nruntime = 'python3.11'\n[function.says]\ncode = 'src'\nhandler = 'index.says'\n"
+        );
+        let code = "import platform\ndef says(event, context):\n    return platform.machine()\n";
+        let Some(cli) = real(TEST) else { return };
+        let cli = cli.file("layerwise.toml", config).file("src/index.py", code).path("/usr/bin");
+        let run = cli.args(["invoke", "says", "--python", &python.display().to_string()]).run().success();
+        assert_eq!(run.stdout, format!("\"{machine}\"\n"), "{run}");
+    }
+}
+
 /// AWS is what answers as AWS does: the local Lambda itself.
 #[test]
 fn one_shot_on_aws() {

@@ -332,10 +332,11 @@ fn environment(function: &Function, place: &Place<'_>, isolated: bool) -> BTreeM
     let machine = function.target.architecture.machine();
     let task = if isolated { "/var/task".to_owned() } else { function.code.display().to_string() };
     let runtime = if isolated { "/var/runtime".to_owned() } else { function.runtime.dir.display().to_string() };
-    let site_packages = if isolated {
-        format!("/var/lang/lib/python3.{}/site-packages", function.target.runtime.minor)
-    } else {
-        format!("{runtime}/site-packages")
+    let own = format!("lib/python3.{}/site-packages", function.target.runtime.minor);
+    // Debian's Python has none, where the client could be.
+    let site_packages = match isolated && function.python.prefix.join(&own).is_dir() {
+        true => format!("/var/lang/{own}"),
+        false => format!("{runtime}/site-packages"),
     };
     let opt = if isolated { "/opt".to_owned() } else { opt_here(function) };
     // The host's own libraries are Lambda's /lib64.
