@@ -60,12 +60,19 @@ pub struct Look<'p> {
     keep: Option<usize>,
     bytes: Vec<u8>,
     longer: bool,
+    /// It may hold a handler.
+    with_names: bool,
 }
 
 impl<'p> Look<'p> {
     /// A file at `path` (`/` between parts).
     pub fn new(path: &'p str) -> Self {
-        Self { path, keep: None, bytes: Vec::new(), longer: false }
+        Self { path, keep: None, bytes: Vec::new(), longer: false, with_names: true }
+    }
+
+    /// A file of a wheel, which brings no handler.
+    pub fn of_wheel(path: &'p str) -> Self {
+        Self { with_names: false, ..Self::new(path) }
     }
 
     /// The next bytes.
@@ -81,7 +88,7 @@ impl<'p> Look<'p> {
 
     /// What it is.
     pub fn content(self) -> Content {
-        let Self { path, bytes, longer, .. } = self;
+        let Self { path, bytes, longer, with_names, .. } = self;
         let name = file_name(path);
         if bytes.starts_with(ELF) {
             return match (elf::facts(&bytes), longer) {
@@ -94,7 +101,8 @@ impl<'p> Look<'p> {
             return Content::NotElf(format_of(&bytes));
         }
         if name.ends_with(".py") {
-            return Content::Python(python::facts(&bytes));
+            let facts = if with_names { python::facts } else { python::facts_without_names };
+            return Content::Python(facts(&bytes));
         }
         if name.ends_with(".pyc") {
             return bytecode(&bytes).map_or(Content::Opaque, Content::Bytecode);

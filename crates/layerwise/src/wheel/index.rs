@@ -133,7 +133,7 @@ pub fn index_and_facts(
             });
         }
         let mut text = Vec::new();
-        let mut look = Look::new(&member.name);
+        let mut look = Look::of_wheel(&member.name);
         let (sha256, check) = reader.read(file, &member, |chunk| {
             if wanted {
                 text.extend_from_slice(chunk);

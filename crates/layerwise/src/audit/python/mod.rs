@@ -129,6 +129,15 @@ pub enum Problem {
 ///
 /// Any content of [`LARGEST_SOURCE`] bytes takes well below a second, and at most about 150 MB.
 pub fn facts(bytes: &[u8]) -> PythonFacts {
+    look(bytes, true)
+}
+
+/// The same without [`PythonFacts::names`], which cost time and memory: for files that hold no handler.
+pub fn facts_without_names(bytes: &[u8]) -> PythonFacts {
+    look(bytes, false)
+}
+
+fn look(bytes: &[u8], with_names: bool) -> PythonFacts {
     let failed = |problem| PythonFacts { problem: Some(problem), ..PythonFacts::default() };
     if bytes.len() > LARGEST_SOURCE {
         return failed(Problem::TooLarge);
@@ -152,8 +161,8 @@ pub fn facts(bytes: &[u8]) -> PythonFacts {
     // at the end, and in the parser where it gives a part up. To reserve it costs little: only what is used is memory.
     let stack = STACK + LEVEL * levels;
     stacker::maybe_grow(stack, stack, || {
-        let mut facts =
-            read(&text, &parse_unchecked(&text, ParseOptions::from(Mode::Module).with_target_version(OLDEST)));
+        let parsed = parse_unchecked(&text, ParseOptions::from(Mode::Module).with_target_version(OLDEST));
+        let mut facts = read(&text, &parsed, with_names);
         if facts.problem.is_some() {
             facts.imports.iter_mut().for_each(|import| import.when = When::Guarded);
         }
@@ -193,8 +202,8 @@ fn line_ends(text: &[u8]) -> usize {
     count(b'\n') + carriage_returns - both
 }
 
-fn read(text: &str, parsed: &Parsed<Mod>) -> PythonFacts {
-    let names = names(text, parsed.tokens());
+fn read(text: &str, parsed: &Parsed<Mod>, with_names: bool) -> PythonFacts {
+    let names = names(text, parsed.tokens(), with_names);
     let mut walk = Walk {
         found: Vec::new(),
         dynamic_attributes: false,
@@ -243,20 +252,20 @@ struct Names {
     standing: Option<Vec<u32>>,
 }
 
-fn names(text: &str, tokens: &[Token]) -> Names {
+fn names(text: &str, tokens: &[Token], with_names: bool) -> Names {
     let name = |token: &Token| match token.as_tuple() {
         (TokenKind::Name, range) => text.as_bytes().get(range.start().to_usize()..range.end().to_usize()),
         _ => None,
     };
     let mut names = Names { machinery: false, import_calls: false, standing: None };
-    let (mut standing, mut sure) = (Vec::new(), true);
+    let (mut standing, mut sure) = (Vec::new(), with_names);
     for (at, token) in tokens.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|before| tokens.get(before)).map(Token::kind);
         // `from x import *`
         sure &= !(token.kind() == TokenKind::Star && before == Some(TokenKind::Import));
         if let Some(name) = name(token) {
-            sure &= !makes_names(name);
-            if before != Some(TokenKind::Dot) {
+            sure = sure && !makes_names(name);
+            if sure && before != Some(TokenKind::Dot) {
                 standing.push(hash(name));
             }
         }
