@@ -49,19 +49,9 @@ pub(crate) const OUTPUTS: &[Attribute] = &[
         mode: Mode::Computed,
         about: "The same in base64, as `source_code_hash` of `aws_lambda_layer_version` and AWS's `CodeSha256` have it.",
     },
-    Attribute { name: "zipped_bytes", kind: Type::Number, mode: Mode::Computed, about: "The zip's size." },
-    Attribute {
-        name: "unzipped_bytes",
-        kind: Type::Number,
-        mode: Mode::Computed,
-        about: "The size of the files in it.",
-    },
-    Attribute {
-        name: "packages",
-        kind: Type::StringMap,
-        mode: Mode::Computed,
-        about: "The packages inside, each with its version.",
-    },
+    ZIPPED_BYTES,
+    UNZIPPED_BYTES,
+    PACKAGES,
     Attribute {
         name: "input_digest",
         kind: Type::String,
@@ -70,6 +60,21 @@ pub(crate) const OUTPUTS: &[Attribute] = &[
                 architecture, options. The layer is built anew when it changes.",
     },
 ];
+
+pub(crate) const ZIPPED_BYTES: Attribute =
+    Attribute { name: "zipped_bytes", kind: Type::Number, mode: Mode::Computed, about: "The zip's size." };
+pub(crate) const UNZIPPED_BYTES: Attribute = Attribute {
+    name: "unzipped_bytes",
+    kind: Type::Number,
+    mode: Mode::Computed,
+    about: "The size of the files in it.",
+};
+pub(crate) const PACKAGES: Attribute = Attribute {
+    name: "packages",
+    kind: Type::StringMap,
+    mode: Mode::Computed,
+    about: "The packages inside, each with its version.",
+};
 
 /// What only the resource has.
 pub(crate) const KEPT: &[Attribute] = &[

@@ -93,19 +93,9 @@ const OUTPUTS: &[Attribute] = &[
         mode: Mode::Computed,
         about: "Of the zip, in base64: AWS's `CodeSha256`.",
     },
-    Attribute { name: "zipped_bytes", kind: Type::Number, mode: Mode::Computed, about: "The zip's size." },
-    Attribute {
-        name: "unzipped_bytes",
-        kind: Type::Number,
-        mode: Mode::Computed,
-        about: "The size of the files in it.",
-    },
-    Attribute {
-        name: "packages",
-        kind: Type::StringMap,
-        mode: Mode::Computed,
-        about: "The packages inside, each with its version.",
-    },
+    layer::ZIPPED_BYTES,
+    layer::UNZIPPED_BYTES,
+    layer::PACKAGES,
 ];
 
 const DIGEST: &[Attribute] = &[Attribute {

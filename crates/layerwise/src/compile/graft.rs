@@ -7,10 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use object::elf;
-use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _};
 
 use super::wheel::{File, Unpacked};
+use crate::audit::elf;
 use crate::audit::policy::{self, Library};
 use crate::model::{Sha256, Target};
 
@@ -127,22 +126,8 @@ fn find(soname: &str, dirs: &[PathBuf]) -> Result<Option<Vec<u8>>, String> {
 }
 
 /// The libraries that an ELF file asks for; none of what is no such file.
-pub(super) fn needed(bytes: &[u8]) -> Vec<String> {
-    let read = || {
-        let file = ElfFile64::<object::Endianness>::parse(bytes).ok()?;
-        let endian = file.endian();
-        let header: &elf::FileHeader64<object::Endianness> = file.elf_header();
-        let sections = header.sections(endian, bytes).ok()?;
-        let (entries, strings) = sections.dynamic(endian, bytes).ok()??;
-        let strings = sections.strings(endian, bytes, strings).ok()?;
-        let names = entries.iter().filter(|entry| entry.d_tag(endian) == elf::DT_NEEDED);
-        let names = names.filter_map(|entry| {
-            let name = strings.get(u32::try_from(entry.d_val(endian)).ok()?).ok()?;
-            String::from_utf8(name.to_vec()).ok()
-        });
-        Some(names.collect())
-    };
-    read().unwrap_or_default()
+fn needed(bytes: &[u8]) -> Vec<String> {
+    elf::facts(bytes).map(|facts| facts.needed).unwrap_or_default()
 }
 
 /// The directories of libraries in a prefix, those that are there.

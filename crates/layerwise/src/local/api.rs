@@ -279,22 +279,13 @@ async fn by_url(
         Outcome::Success(body) => super::url::response(body),
         Outcome::Failed(_) => None,
     };
-    let mut response = match made {
-        Some((status, headers, body)) => {
-            let mut response = Response::new(full(body));
-            *response.status_mut() = status;
-            *response.headers_mut() = headers;
-            response
-        }
-        // Why is in the log.
-        None => {
-            let mut response = Response::new(full("Internal Server Error"));
-            *response.status_mut() = StatusCode::BAD_GATEWAY;
-            response
-        }
-    };
-    response = with(response, "x-amzn-requestid", &answer.request);
-    response
+    // Why is in the log.
+    let failed = || (StatusCode::BAD_GATEWAY, HeaderMap::new(), b"Internal Server Error".to_vec());
+    let (status, headers, body) = made.unwrap_or_else(failed);
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    with(response, "x-amzn-requestid", &answer.request)
 }
 
 fn answered(answer: Answer, wants_log: bool) -> Response<Body> {
