@@ -1,18 +1,17 @@
 #!/bin/sh
-# An image that stands in for AWS's build image of python3.11, and a podman of its own that has it, for the tests of
-# the engine `container`:
+# Images that stand in for AWS's build images of python3.11 and python3.13, and a podman of its own that has them, for the
+# tests of the engine `container`:
 #
 #     xtask/container-image.sh     # makes target/container-image; says how to try it
 #
-# Debian's Python 3.11 and gcc (bookworm; glibc 2.36, so what it builds often needs more than python3.11 has: a wheel that is
-# refused for that is no failure of the engine). Its store is in /var/tmp; nothing of podman's own is touched. Needs podman,
-# mmdebstrap and runc (`apt-get install podman mmdebstrap runc uidmap`), 1.1 GB and two minutes. As root, or as a user
-# with ranges in /etc/subuid and /etc/subgid.
+# Debian's Python and gcc, and this machine's Rust, where it has one (bookworm and trixie; their glibc is 2.36 and 2.41, so
+# what they build often needs more than the runtime has: a wheel that is refused for that is no failure of the engine). The
+# store is in /var/tmp; nothing of podman's own is touched. Needs podman, mmdebstrap and runc (`apt-get install podman
+# mmdebstrap runc uidmap`), 4 GB and six minutes. As root, or as a user with ranges in /etc/subuid and /etc/subgid.
 set -eu
 cd "$(dirname "$0")/.."
 here=$PWD/target/container-image
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-image=public.ecr.aws/sam/build-python3.11:latest-x86_64
 
 for program in podman mmdebstrap runc; do
     if ! command -v $program >/dev/null && [ ! -x /usr/sbin/$program ]; then
@@ -39,15 +38,27 @@ runc = ["$(PATH=$PATH:/usr/sbin command -v runc)"]
 CONF
 printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/root"\nrunroot = "%s/run"\n' "$store" "$store" > "$here/storage.conf"
 export CONTAINERS_CONF="$here/containers.conf" CONTAINERS_STORAGE_CONF="$here/storage.conf"
-if podman image exists "$image"; then
-    echo "$image is there"
-else
+for pair in python3.11:bookworm python3.13:trixie; do
+    python=${pair%:*}
+    image=public.ecr.aws/sam/build-$python:latest-x86_64
+    if podman image exists "$image"; then
+        echo "$image is there"
+        continue
+    fi
     mmdebstrap --variant=minbase \
-        --include=python3.11,python3.11-dev,python3.11-venv,gcc,g++,libc6-dev,make,ca-certificates \
-        bookworm "$here/rootfs.tar" "$mirror"
+        --include=$python,$python-dev,$python-venv,gcc,g++,libc6-dev,make,ca-certificates \
+        "${pair#*:}" "$here/rootfs.tar" "$mirror"
+    if command -v rustc >/dev/null; then
+        rust=$(rustc --print sysroot)
+        mkdir -p "$here/links"
+        ln -sf /opt/rust/bin/cargo /opt/rust/bin/rustc "$here/links"
+        tar --append --file "$here/rootfs.tar" --owner=0 --group=0 --exclude=lib/rustlib/src \
+            --transform 's,^\(bin\|lib\),opt/rust/\1,;s,^\./,usr/local/bin/,' \
+            -C "$rust" bin/cargo bin/rustc lib -C "$here/links" ./cargo ./rustc
+    fi
     podman import --quiet "$here/rootfs.tar" "$image"
     rm "$here/rootfs.tar"
-fi
+done
 echo "to try it:"
 echo "  export CONTAINERS_CONF=$CONTAINERS_CONF CONTAINERS_STORAGE_CONF=$CONTAINERS_STORAGE_CONF"
 echo "  layerwise build -p markupsafe==3.0.3 --compile-all --engine container --container-program podman --runtime python3.11"

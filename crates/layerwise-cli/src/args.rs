@@ -138,6 +138,9 @@ pub(crate) struct InputArgs {
     /// Compile whatever has no wheel that fits
     #[arg(long, help_heading = "What is compiled")]
     pub(crate) compile_all: bool,
+    /// Let `rustup target add` get what Rust lacks for the target, without asking [env: LAYERWISE_ADD_RUST_TARGETS]
+    #[arg(long, help_heading = "What is compiled")]
+    pub(crate) add_rust_targets: bool,
     /// With what it is compiled: zig (the default, no container) or an image of AWS, run by docker or podman
     #[arg(long, value_name = "ENGINE", help_heading = "What is compiled")]
     pub(crate) engine: Option<EngineName>,
@@ -193,6 +196,9 @@ pub(crate) struct IndexArgs {
     /// Use only what is in the cache [env: LAYERWISE_OFFLINE]
     #[arg(long, help_heading = "Where from")]
     pub(crate) offline: bool,
+    /// Ask the indexes again, whatever the cache has of them, and choose anew what builds from source are done with
+    #[arg(long, conflicts_with = "offline", help_heading = "Where from")]
+    pub(crate) refresh: bool,
 }
 
 #[derive(Debug, Args, Default, Clone)]

@@ -17,6 +17,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("LAYERWISE_RUNTIME", "The runtimes to build for, separated by commas; `--runtime` wins, the configuration loses."),
     ("LAYERWISE_ARCHITECTURE", "The architectures, separated by commas; `--arch` wins, the configuration loses."),
     ("LAYERWISE_OFFLINE", "Use only what is in the cache, when it is `1` or `true`; so does `UV_OFFLINE`."),
+    (
+        "LAYERWISE_ADD_RUST_TARGETS",
+        "Let `rustup target add` get what Rust lacks for the target, when it is `1` or `true`; so does `--add-rust-targets`.",
+    ),
     ("LAYERWISE_UV", "The `uv` to run, instead of the one on PATH."),
     (
         "LAYERWISE_TODAY",
@@ -48,7 +52,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "Who and where we are in AWS, as the AWS SDK reads them (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, `AWS_REGION`, \
          `AWS_ENDPOINT_URL`, …), for `publish`, `promote`, `logs` and `invoke --remote`.",
     ),
-    ("PATH", "Where `uv`, `keyring`, Pythons, `cargo`, `rustc`, `qemu`, `docker` and `podman` are looked for."),
+    (
+        "PATH",
+        "Where `uv`, `keyring`, Pythons, `cargo`, `rustc`, `rustup`, `qemu`, `docker` and `podman` are looked for.",
+    ),
     (
         "DOCKER_HOST, DOCKER_CONTEXT, CONTAINER_HOST",
         "Which docker or podman builds with `--engine container` go to; the programs read them themselves.",
@@ -78,6 +85,8 @@ pub(crate) struct Environment {
     pub(crate) stdout_is_terminal: bool,
     /// Whether stderr is a terminal.
     pub(crate) stderr_is_terminal: bool,
+    /// Whether somebody can answer.
+    pub(crate) stdin_is_terminal: bool,
 }
 
 impl Environment {
@@ -91,6 +100,7 @@ impl Environment {
             now: SystemTime::now(),
             stdout_is_terminal: std::io::stdout().is_terminal(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
+            stdin_is_terminal: std::io::stdin().is_terminal(),
         }
     }
 
@@ -105,6 +115,7 @@ impl Environment {
             now: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_795_478_400),
             stdout_is_terminal: false,
             stderr_is_terminal: false,
+            stdin_is_terminal: false,
         }
     }
 
@@ -308,6 +319,7 @@ impl Environment {
             cargo: self.find_program("cargo"),
             path_rustc,
             rustc,
+            rustup: self.find_program("rustup"),
             containers: self.containers(),
             git: self.find_program("git"),
             jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

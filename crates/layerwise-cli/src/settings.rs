@@ -11,7 +11,7 @@ use layerwise::config::{
     matrix,
 };
 use layerwise::error::{Explain, Kind};
-use layerwise::event::Events;
+use layerwise::event::{Consent, Events};
 use layerwise::input::{Credentials, FindLinks, Index, IndexOptions};
 use layerwise::io::IoSettings;
 use layerwise::model::compile::InvalidSystemPackage;
@@ -334,10 +334,12 @@ pub(crate) fn io(
     environment: &Environment,
     cache_dir: Option<&Path>,
     events: Arc<dyn Events>,
+    consent: Arc<dyn Consent>,
 ) -> Result<IoSettings, SettingsError> {
     Ok(IoSettings {
         cache_dir: self::cache_dir(cache_dir, environment)?,
         offline: offline_here(environment),
+        refresh: false,
         now: environment.now,
         uv: environment.uv(),
         child_env: environment.for_children(),
@@ -348,6 +350,7 @@ pub(crate) fn io(
         concurrency: concurrency(environment),
         http_timeout: http_timeout(environment),
         events,
+        consent,
     })
 }
 

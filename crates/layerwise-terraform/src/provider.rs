@@ -325,6 +325,7 @@ mod tests {
             io: layerwise::io::IoSettings {
                 cache_dir: dir.join("cache"),
                 offline: true,
+                refresh: false,
                 now,
                 uv: None,
                 child_env: Vec::new(),
@@ -335,6 +336,7 @@ mod tests {
                 concurrency: 1,
                 http_timeout: std::time::Duration::from_secs(1),
                 events: Arc::new(layerwise::event::Silent),
+                consent: Arc::new(layerwise::event::Silent),
             },
             aws: layerwise_aws::Settings {
                 profile: None,

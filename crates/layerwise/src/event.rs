@@ -73,10 +73,22 @@ pub trait Events: Send + Sync {
     fn emit(&self, event: Event<'_>);
 }
 
-/// Reads nothing.
+/// Whoever may allow something that changes this machine outside the cache.
+pub trait Consent: Send + Sync {
+    /// Whether `command` may be run; `why` is a sentence. Called from a thread that may wait for an answer.
+    fn allows(&self, command: &str, why: &str) -> bool;
+}
+
+/// Reads nothing, allows nothing.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Silent;
 
 impl Events for Silent {
     fn emit(&self, _: Event<'_>) {}
+}
+
+impl Consent for Silent {
+    fn allows(&self, _: &str, _: &str) -> bool {
+        false
+    }
 }

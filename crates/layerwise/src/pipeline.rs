@@ -527,11 +527,13 @@ async fn build_sources(job: &Job, lock: &Lock, io: &Arc<Io>) -> Result<Vec<Cache
         // Another job may have built it meanwhile.
         let wheel = match compile::cached(pin, &job.inputs.dir, &work).await? {
             Some(wheel) => wheel,
-            None => {
-                let fresh = compile::build(pin, &job.inputs.dir, &work).await?;
-                judge(&fresh, job)?;
-                compile::keep(&fresh, io)?
-            }
+            None => match compile::build(pin, &job.inputs.dir, &work).await? {
+                compile::Built::Known(wheel) => wheel,
+                compile::Built::Fresh(fresh) => {
+                    judge(&fresh, job)?;
+                    compile::keep(&fresh, io)?
+                }
+            },
         };
         wheels.push(wheel);
     }

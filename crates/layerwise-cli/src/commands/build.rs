@@ -158,8 +158,10 @@ pub(super) fn prepare(
     }
     let functions = functions(&project, &cells, &today)?;
     let flags = settings::indexes(&input.indexes, environment)?;
-    let settings = settings::io(environment, context.cache_dir.as_deref(), context.ui.events())?;
-    let io = Io::new(IoSettings { offline: settings::offline(&input.indexes, environment), ..settings })?;
+    let consent = context.ui.consent(input.add_rust_targets, environment);
+    let settings = settings::io(environment, context.cache_dir.as_deref(), context.ui.events(), consent)?;
+    let offline = settings::offline(&input.indexes, environment);
+    let io = Io::new(IoSettings { offline, refresh: input.indexes.refresh && !offline, ..settings })?;
     let jobs = cells.into_iter().map(|cell| {
         let check = build.is_none_or(|build| !build.no_check);
         let job = job(&cell, &project.dir, &flags, context).map(|job| Arc::new(Job { check, ..job }));
@@ -404,6 +406,7 @@ mod tests {
         let settings = IoSettings {
             cache_dir: cache_dir.to_owned(),
             offline: true,
+            refresh: false,
             now: SystemTime::UNIX_EPOCH,
             uv: None,
             child_env: Vec::new(),
@@ -414,6 +417,7 @@ mod tests {
             concurrency: 1,
             http_timeout: Duration::from_secs(1),
             events: Arc::new(Silent),
+            consent: Arc::new(Silent),
         };
         Arc::new(Io::new(settings).unwrap())
     }

@@ -110,12 +110,12 @@ pub(crate) const THINGS: &[Thing] = &[
     Thing {
         name: "rust for x86_64",
         what_for: "compiling packages written in Rust for x86_64",
-        get: Get::everywhere("`rustup target add x86_64-unknown-linux-gnu`"),
+        get: Get::everywhere("`rustup target add x86_64-unknown-linux-gnu`, or `--add-rust-targets` when building"),
     },
     Thing {
         name: "rust for arm64",
         what_for: "compiling packages written in Rust for arm64",
-        get: Get::everywhere("`rustup target add aarch64-unknown-linux-gnu`"),
+        get: Get::everywhere("`rustup target add aarch64-unknown-linux-gnu`, or `--add-rust-targets` when building"),
     },
     Thing {
         name: "docker",

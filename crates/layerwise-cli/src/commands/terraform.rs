@@ -12,6 +12,7 @@ use crate::args::TerraformCommand;
 use crate::env::Environment;
 use crate::exit::Code;
 use crate::settings::{self, SettingsError};
+use crate::ui::consent::Answer;
 use crate::ui::error::{self, Failure};
 use crate::ui::findings::{self, Words};
 use crate::ui::human::Page;
@@ -49,7 +50,7 @@ fn provide(environment: &Environment) -> Result<(), Failure> {
         temp_dir: std::env::temp_dir(),
         today: settings::today(environment),
         variables: environment.all_text(),
-        io: settings::io(environment, None, Arc::new(Silent))?,
+        io: settings::io(environment, None, Arc::new(Silent), Answer::new(false, environment, None))?,
         aws: super::publish::client_settings(None, environment),
         surroundings: Box::new(move |dir| surroundings.surroundings(dir)),
         words: |finding, target| {

@@ -34,6 +34,10 @@ struct State {
     warnings: Vec<String>,
 }
 
+fn target() -> ProgressDrawTarget {
+    ProgressDrawTarget::stderr_with_hz(12)
+}
+
 struct Item {
     bar: Option<ProgressBar>,
     /// Bytes announced and not yet counted as done.
@@ -42,9 +46,14 @@ struct Item {
 
 impl Reporter {
     pub(crate) fn new(bars: bool, global: &Global, color: bool) -> Self {
-        let target = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12));
         let page = Page { color, width: 80, all: false, dir: std::path::PathBuf::new() };
-        Self { bars: bars.then(target), page, quiet: global.quiet, verbose: global.verbose, state: Mutex::default() }
+        Self {
+            bars: bars.then(|| MultiProgress::with_draw_target(target())),
+            page,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            state: Mutex::default(),
+        }
     }
 
     /// Removes the bars; a new event brings them back.
@@ -58,6 +67,16 @@ impl Reporter {
         if let Some(bars) = &self.bars {
             bars.clear().ok();
         }
+    }
+
+    /// Does `work` while no bar is drawn. They are hidden, not held up: others go on working.
+    pub(crate) fn without_bars<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(bars) = &self.bars else { return work() };
+        bars.clear().ok();
+        bars.set_draw_target(ProgressDrawTarget::hidden());
+        let done = work();
+        bars.set_draw_target(target());
+        done
     }
 
     /// Says something about a good result, once.

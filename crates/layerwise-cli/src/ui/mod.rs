@@ -1,6 +1,7 @@
 //! What a person or a program sees. Stdout is data; everything else goes to stderr.
 
 pub(crate) mod bars;
+pub(crate) mod consent;
 pub(crate) mod error;
 pub(crate) mod findings;
 pub(crate) mod human;
@@ -55,6 +56,11 @@ impl Ui {
     /// The reader of the library's events.
     pub(crate) fn events(&self) -> Arc<Reporter> {
         Arc::clone(&self.reporter)
+    }
+
+    /// Whoever may allow what changes this machine; `said` by a flag already.
+    pub(crate) fn consent(&self, said: bool, environment: &Environment) -> Arc<consent::Answer> {
+        consent::Answer::new(said, environment, Some(self.events()))
     }
 
     /// The answer of a command, on stdout. Not printed with `-q` when it is only for people.

@@ -53,7 +53,8 @@ fn report(before: &str) -> Option<serde_json::Value> {
     drop(cli.run().success());
     assert!(fs_err::read_to_string(&secret).unwrap() == "token");
     let records = files_below(&cli.cache().join("built-v1"));
-    let record = fs_err::read_to_string(cli.cache().join("built-v1").join(&records[0])).unwrap();
+    let record = records.iter().find(|name| !name.starts_with("chosen-")).unwrap();
+    let record = fs_err::read_to_string(cli.cache().join("built-v1").join(record)).unwrap();
     if !record.contains("\"Ok\": null") {
         drop(writeln!(std::io::stderr(), "SKIPPED: builds are not isolated on this machine: {record}"));
         return None;
@@ -84,6 +85,144 @@ fn a_pure_one_is_built_and_cached() {
     // Elsewhere: the same bytes.
     let Some((other, _served)) = build(Index::new().sdist(pure()).wheel(dep()), "pure") else { return };
     assert_eq!(sha256_of(&other.run().success()), sha256);
+}
+
+/// A package that is never built to the same bytes twice.
+fn random(requires: &str, before: &str) -> Sdist {
+    let project = format!(
+        "[project]\nname='hostile'\nversion='1.0'\n\
+         [build-system]\nrequires=['{requires}']\nbuild-backend='backend'\nbackend-path=['.']\n"
+    );
+    let before = format!("report['random'] = os.urandom(8).hex()\n{before}");
+    sdist("hostile", "1.0").file("backend.py", backend(&before)).file("pyproject.toml", project).build()
+}
+
+/// Builds it with `line`; what it says of `tool`, and its random number.
+#[track_caller]
+fn built(cli: Cli, line: &str) -> (Cli, String, String) {
+    let cli = cli.args(super::words(line));
+    drop(cli.run().success());
+    let report: serde_json::Value = serde_json::from_str(&content(&cli, "python/report.py")).unwrap();
+    let text = |key: &str| report[key].as_str().unwrap_or_default().to_owned();
+    (cli, text("tool"), text("random"))
+}
+
+#[test]
+fn a_built_wheel_is_known_by_what_its_build_required() {
+    let index = |version: &str| {
+        let tool = layerwise_testkit::wheel("tool", version).file("tool.py", format!("version = '{version}'\n"));
+        Index::new().sdist(random("tool", "import tool\nreport['tool'] = tool.version")).wheel(tool.build()).serve()
+    };
+    let (first, second) = (index("1.0"), index("2.0"));
+    let Some((cli, _served)) = build(Index::new(), "hostile") else { return };
+    let line = |served: &layerwise_testkit::Served, more: &str| {
+        format!("build -p hostile --runtime python3.13 --name demo -o demo.zip --default-index {} {more}", served.url())
+    };
+    let (cli, tool, one) = built(cli, &line(&first, ""));
+    assert_eq!(tool, "1.0");
+    // A newer release alone changes nothing, unless that is wanted.
+    let (cli, tool, again) = built(cli, &line(&second, ""));
+    assert_eq!((tool.as_str(), &again), ("1.0", &one));
+    let (cli, tool, two) = built(cli, &line(&second, "--refresh"));
+    assert_eq!(tool, "2.0");
+    let (cli, _, again) = built(cli, &line(&second, ""));
+    assert_eq!(again, two);
+    // With what there was before, the wheel is there, too; nothing is built that has been.
+    let (cli, _, again) = built(cli, &line(&second, "--refresh"));
+    assert_eq!(again, two);
+    let (_cli, tool, again) = built(cli, &line(&first, "--refresh"));
+    assert_eq!((tool.as_str(), &again), ("1.0", &one));
+}
+
+/// Stand-ins for a toolchain of rustup in `dir`: they say what they are asked for, and rustup gets what it is told to.
+fn rust(dir: &std::path::Path, version: &str) {
+    let root = dir.join("toolchains/stable-x86_64-unknown-linux-gnu");
+    let std = |triple: &str| root.join("lib/rustlib").join(triple).join("lib");
+    fs_err::create_dir_all(std("x86_64-unknown-linux-gnu")).unwrap();
+    fs_err::write(root.join("lib/rustlib/multirust-channel-manifest.toml"), "").unwrap();
+    let rustc = format!("case $1 in --print) echo {} ;; *) echo rustc {version} ;; esac", root.display());
+    let rustup = format!(
+        "echo \"$@\" >> {0}/rustup.log\n[ -e {0}/no-network ] && echo 'error: could not download' >&2 && exit 1\n\
+         mkdir -p {1}",
+        dir.display(),
+        std("aarch64-unknown-linux-gnu").display()
+    );
+    for (name, text) in [("rustc", rustc), ("cargo", String::new()), ("rustup", rustup)] {
+        let path = dir.join(name);
+        fs_err::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs_err::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+}
+
+/// Runs it with somebody at a terminal who answers; whether it went well, and what was on the screen.
+fn on_terminal(cli: &Cli, answer: &str) -> (bool, String) {
+    let own = cli.command();
+    let words: Vec<_> =
+        [own.get_program()].into_iter().chain(own.get_args()).map(|word| word.to_str().unwrap()).collect();
+    let mut command = std::process::Command::new("script");
+    command.args(["-qefc", &words.join(" "), "/dev/null"]).current_dir(cli.project()).env("TERM", "xterm");
+    command.envs(own.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The real index gives zig, which is there before anything is compiled, and setuptools-rust.
+#[test]
+fn rust_is_asked_for_and_remembered() {
+    const TEST: &str = "rust_is_asked_for_and_remembered";
+    let skipped = super::real_index::skipped;
+    if std::env::var_os("LAYERWISE_SLOW_TESTS").is_none() {
+        return skipped(TEST, "LAYERWISE_SLOW_TESTS is not set");
+    }
+    let Some(python) = python(11) else { return skipped(TEST, "there is no Python 3.11") };
+    let Some(cli) = super::real_index::real(TEST) else { return };
+    let bin = cli.home().join("rust");
+    let package = random("setuptools-rust==1.12.0", "");
+    let cli = cli.path(&bin).path(python.parent().unwrap()).path("/usr/bin").path("/bin");
+    let cli = cli.file(&package.filename, &package.bytes).timeout(Duration::from_secs(600));
+    let line =
+        format!("build -p ./{} --compile hostile --runtime python3.11 --name demo -o demo.zip", package.filename);
+
+    // Another Rust is another wheel; none at all is no reason to do without.
+    rust(&bin, "1.90.0");
+    let (cli, _, one) = built(cli, &line);
+    let (cli, _, again) = built(cli, &line);
+    assert_eq!(again, one);
+    rust(&bin, "1.91.0");
+    let (cli, _, other) = built(cli, &line);
+    assert_ne!(other, one);
+    rust(&bin, "1.90.0");
+    let (cli, _, again) = built(cli, &line);
+    assert_eq!(again, one);
+    let hidden = bin.with_extension("hidden");
+    fs_err::rename(&bin, &hidden).unwrap();
+    let (cli, _, again) = built(cli, &line);
+    assert_eq!(again, one);
+    fs_err::rename(&hidden, &bin).unwrap();
+
+    // A target that it lacks is added by rustup, if that may be.
+    let asked = || fs_err::read_to_string(bin.join("rustup.log")).unwrap_or_default();
+    let words = "target add --toolchain stable-x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu\n";
+    let line = format!("{line} --arch arm64");
+    let cli = cli.args(super::words(&line));
+    let run = cli.run().failure(10);
+    assert!(run.stderr.contains("rustc 1.90.0 has no standard library for aarch64-unknown-linux-gnu"), "{run}");
+    assert!(run.stderr.contains("`--add-rust-targets`, which lets layerwise do that"), "{run}");
+    let (well, said) = on_terminal(&cli, "n\n");
+    assert!(!well && said.contains("hostile is written in Rust, and rustc 1.90.0 has no standard library"), "{said}");
+    assert!(said.contains(&format!("Run `rustup {}`? [y/N]", words.trim())), "{said}");
+    assert_eq!(asked(), "");
+    fs_err::write(bin.join("no-network"), "").unwrap();
+    let (well, said) = on_terminal(&cli, "y\n");
+    assert!(!well && said.contains("failed: error: could not download"), "{said}");
+    assert_eq!(asked(), words);
+    fs_err::remove_file(bin.join("no-network")).unwrap();
+    let (_cli, _, random) = built(cli, &format!("{line} --add-rust-targets"));
+    assert!(!random.is_empty());
+    assert_eq!(asked(), words.repeat(2));
 }
 
 #[test]

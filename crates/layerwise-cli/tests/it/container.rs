@@ -126,7 +126,7 @@ fn a_build_sees_its_sources_and_nothing_else_and_is_the_same_every_time() {
     assert_eq!(serde_json::from_str::<serde_json::Value>(&report).unwrap(), expected);
     assert!(members.iter().any(|member| member.name == "python/native.cpython-311-x86_64-linux-gnu.so"));
     let records = files_below(&cli.cache().join("built-v1"));
-    let record = records.iter().find(|name| name.ends_with(".json")).unwrap();
+    let record = records.iter().find(|name| name.ends_with(".json") && !name.starts_with("chosen-")).unwrap();
     let record: serde_json::Value =
         serde_json::from_slice(&fs_err::read(cli.cache().join("built-v1").join(record)).unwrap()).unwrap();
     let container = &record["provenance"]["container"];
@@ -141,6 +141,83 @@ fn a_build_sees_its_sources_and_nothing_else_and_is_the_same_every_time() {
     // Elsewhere: the same bytes.
     let Some((_, other, _served)) = build(native(before), LINE) else { return };
     assert_eq!(sha256_of(&other.run().success()), sha256);
+}
+
+#[test]
+fn settings_of_one_build_reach_it() {
+    let before = "\
+        report['settings'] = config_settings\n\
+        report['variables'] = {k: os.environ[k] for k in ('CFLAGS', 'ONE', 'MAKEFLAGS', 'TWO') if k in os.environ}";
+    let Some((_podman, cli, _served)) = build(native(before), LINE) else { return };
+    let table = "\
+        [compile.native]\n\
+        prefix = 'there'\n\
+        config-settings = { args = ['-Da=1', '-Db={prefix}'] }\n\
+        environment = { CFLAGS = '-O1', ONE = '1', MAKEFLAGS = '-j1', TWO = '{prefix}/lib' }\n";
+    let cli = cli.file("layerwise.toml", table);
+    let run = cli.run().success();
+    assert!(run.stderr.contains("warning: `prefix` of native is of no use in a container"), "{run}");
+    let members = super::archive::read(&cli.project().join("demo.zip"));
+    let report = members.iter().find(|member| member.name == "python/report.py").unwrap().text().to_owned();
+    let expected = serde_json::json!({
+        "settings": {"args": ["-Da=1"]}, "variables": {"CFLAGS": "-O1", "ONE": "1", "MAKEFLAGS": "-j1"},
+    });
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&report).unwrap(), expected);
+}
+
+/// A package in Rust with a crate of the real registry: the image's cargo fetches it, and compiles without network.
+#[test]
+fn rust_in_a_container() {
+    const TEST: &str = "rust_in_a_container";
+    let Some(podman) = Podman::find() else { return };
+    let image = "public.ecr.aws/sam/build-python3.13:latest-x86_64";
+    let mut has = Command::new("podman");
+    has.args(["run", "--rm", "--network", "none", image, "cargo", "--version"]).envs(podman.variables());
+    if !has.output().is_ok_and(|output| output.status.success()) {
+        return super::real_index::skipped(TEST, "there is no image with cargo: run xtask/container-image.sh");
+    }
+    let Some(cli) = super::real_index::real(TEST) else { return };
+    let package = sdist("native", "1.0")
+        .file(
+            "pyproject.toml",
+            "[project]\nname='native'\nversion='1.0'\n[build-system]\nrequires=['setuptools-rust==1.12.0']\n\
+             build-backend='backend'\nbackend-path=['.']\n",
+        )
+        .file(
+            "Cargo.toml",
+            "[package]\nname = 'native'\nversion = '1.0.0'\nedition = '2021'\n[lib]\ncrate-type = ['cdylib']\n\
+             [dependencies]\nitoa = '=1.0.15'\n",
+        )
+        .file(
+            "src/lib.rs",
+            "#[no_mangle]\npub extern \"C\" fn PyInit_native() -> usize { itoa::Buffer::new().format(7u8).len() }\n",
+        )
+        .file(
+            "backend.py",
+            "import os, subprocess, zipfile\n\
+             def build_wheel(out, config_settings=None, metadata_directory=None):\n    \
+                 subprocess.run(['cargo', 'build', '--release'], check=True)\n    \
+                 name, info = 'native-1.0-cp313-cp313-linux_x86_64.whl', 'native-1.0.dist-info/'\n    \
+                 with zipfile.ZipFile(os.path.join(out, name), 'w') as z:\n        \
+                     z.write('target/release/libnative.so', 'native.cpython-313-x86_64-linux-gnu.so')\n        \
+                     z.writestr(info + 'METADATA', 'Metadata-Version: 2.2\\nName: native\\nVersion: 1.0\\n')\n        \
+                     z.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: false\\nTag: cp313-cp313-linux_x86_64\\n')\n        \
+                     z.writestr(info + 'RECORD', '')\n    \
+                 return name\n",
+        )
+        .build();
+    let line = "build -p ./native-1.0.tar.gz --compile native --engine container --container-program podman \
+        --runtime python3.13 --name demo -o demo.zip";
+    let cli = podman.with(cli).file(&package.filename, &package.bytes).args(words(line));
+    let first = cli.run().success();
+    let names = super::archive::names(&cli.project().join("demo.zip"));
+    assert!(names.contains(&"python/native.cpython-313-x86_64-linux-gnu.so".to_owned()), "{names:?}");
+    let records = files_below(&cli.cache().join("built-v1"));
+    let chosen = records.iter().find(|name| name.starts_with("chosen-")).unwrap();
+    let chosen = fs_err::read_to_string(cli.cache().join("built-v1").join(chosen)).unwrap();
+    assert!(chosen.contains("\"rust\": \"rustc 1.") && chosen.contains("setuptools-rust==1.12.0"), "{chosen}");
+    podman.all_go();
+    assert_eq!(sha256_of(&cli.run().success()), sha256_of(&first));
 }
 
 #[test]

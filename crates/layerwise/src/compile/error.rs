@@ -77,6 +77,16 @@ pub enum CompileError {
         triple: String,
         /// The compiler.
         version: String,
+        /// rustup could add it.
+        rustup: bool,
+    },
+    /// rustup does not add a target.
+    #[error("`{command}` failed: {said}")]
+    Rustup {
+        /// What was run.
+        command: String,
+        /// What it said.
+        said: String,
     },
     /// Crates cannot be had.
     #[error("failed to fetch the crates it needs: {said}")]
@@ -260,10 +270,13 @@ impl Explain for CompileError {
             Self::Git { .. } => vec![
                 "layerwise never asks for passwords: a credential helper, an SSH agent, ~/.netrc, or `https://${TOKEN}@host/…` in the requirement give them".to_owned(),
             ],
-            Self::NoRustStd { triple, .. } => vec![
-                format!("`rustup target add {triple}`"),
-                "or name a compiler that has it with the variable RUSTC".to_owned(),
-            ],
+            Self::NoRustStd { triple, rustup, .. } => {
+                let itself = if *rustup { ", or `--add-rust-targets`, which lets layerwise do that" } else { "" };
+                vec![
+                    format!("`rustup target add {triple}`{itself}"),
+                    "or name a compiler that has it with the variable RUSTC".to_owned(),
+                ]
+            }
             Self::NotPure { name, .. } => vec![format!("`--compile {name}` allows it")],
             Self::Failed { name, cause, log, .. } => {
                 let mut hints: Vec<String> = cause.iter().filter_map(|cause| cause.hint.clone()).collect();

@@ -88,8 +88,17 @@ pub struct Fresh {
     /// All that the build said.
     pub log: PathBuf,
     /// Its place in the cache, if it gets there.
-    key: String,
+    place: Place,
     _dir: TempDir,
+}
+
+/// What came of a build.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub enum Built {
+    /// When it was chosen what to build with, the wheel turned out to be there.
+    Known(CachedWheel),
+    /// A new wheel.
+    Fresh(Fresh),
 }
 
 /// How a wheel came to be; kept beside it in the cache.
@@ -131,36 +140,91 @@ struct Kept {
     provenance: Provenance,
 }
 
-/// Everything that decides what a source distribution is built to, except what is written down after the build
-/// (`Provenance`): a wheel stays right when the host gets another Rust. `container` is the identity of the container, of
-/// a build in one.
+/// What a build turned out to be done with, once it had begun: what the cache remembers of it for the next time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Chosen {
+    /// Exactly what was installed to build it.
+    requirements: Vec<String>,
+    /// `rustc --version`, where it was wanted.
+    rust: Option<String>,
+}
+
+/// Where the cache has what was built.
+#[derive(Debug, Clone)]
+struct Place {
+    /// What was asked for, and known before anything was done: the name of what was chosen for it.
+    asked: Sha256,
+    /// What was chosen.
+    chosen: Chosen,
+}
+
+impl Place {
+    /// The name of the wheel's record: by everything that decides what a source distribution is built to.
+    fn key(&self) -> String {
+        let Self { asked, chosen: Chosen { requirements, rust } } = self;
+        let text = format!("{asked}\n{}", serde_json::json!([requirements, rust]));
+        format!("{}.json", Sha256::of(text.as_bytes()))
+    }
+
+    fn chosen_key(asked: Sha256) -> String {
+        format!("chosen-{asked}.json")
+    }
+
+    /// What was chosen when `asked` was last asked for, if that is still what would be used.
+    fn last(asked: Sha256, io: &Io) -> Result<Option<Self>, CompileError> {
+        if io.refreshes() {
+            return Ok(None);
+        }
+        let Some(bytes) = io.cache.read(Bucket::Built, &Self::chosen_key(asked))? else { return Ok(None) };
+        let Ok(chosen) = serde_json::from_slice::<Chosen>(&bytes) else { return Ok(None) };
+        Ok(Some(Self { asked, chosen }))
+    }
+
+    /// The wheel that is there; whoever asks again finds it.
+    fn wheel(&self, io: &Io) -> Result<Option<CachedWheel>, CompileError> {
+        let Some(bytes) = io.cache.read(Bucket::Built, &self.key())? else { return Ok(None) };
+        let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
+        let Ok(name) = kept.wheel.parse() else { return Ok(None) };
+        Ok(io.cached_wheel(&name, kept.sha256)?)
+    }
+
+    fn remember(&self, io: &Io) -> Result<(), CompileError> {
+        let bytes = serde_json::to_vec_pretty(&self.chosen).unwrap_or_default();
+        Ok(io.cache.write(Bucket::Built, &Self::chosen_key(self.asked), &bytes)?)
+    }
+}
+
+/// What a build is asked for. `container` is the identity of the container, of a build in one.
 ///
 /// # Errors
 /// Where a declared prefix cannot be read.
-fn key(sdist: Sha256, name: &PackageName, work: &Work<'_>, container: Option<&str>) -> Result<String, CompileError> {
+fn asked(sdist: Sha256, name: &PackageName, work: &Work<'_>, container: Option<&str>) -> Result<Sha256, CompileError> {
     let tools = match (work.policy.allows(name), container) {
         (false, _) => "pure".to_owned(),
         (true, Some(container)) => container.to_owned(),
         (true, None) => format!("zig {} rules {}", zig::version(), shim::RULES),
     };
     let mut text =
-        format!("layerwise build 2\n{sdist}\n{}\n{}\n{tools}\n", work.target.slug(), work.target.runtime.glibc);
+        format!("layerwise build 3\n{sdist}\n{}\n{}\n{tools}\n", work.target.slug(), work.target.runtime.glibc);
     if let Some(settings) = work.policy.settings.get(name) {
         let BuildSettings { config_settings, environment, build_requires, .. } = settings;
         text += &format!("{}\n", serde_json::json!([config_settings, environment, build_requires]));
-        if let Some(prefix) = settings.prefix_of(work.target) {
+        if container.is_none()
+            && let Some(prefix) = settings.prefix_of(work.target)
+        {
             let digest = tree::digest_whole(&prefix).map_err(|error| unusable(name, &prefix, error.to_string()))?;
             text += &format!("prefix {digest} {}\n", graft::PATCHELF);
         }
     }
-    Ok(format!("{}.json", Sha256::of(text.as_bytes())))
+    Ok(Sha256::of(text.as_bytes()))
 }
 
 fn unusable(name: &PackageName, prefix: &Path, why: String) -> CompileError {
     CompileError::Prefix { name: name.clone(), path: prefix.to_owned(), why }
 }
 
-/// The wheel built earlier from the same source for the same target by the same means.
+/// The wheel built earlier from the same source for the same target by the same means: with the requirements that were
+/// chosen then, unless the user wants them to be chosen anew, and with the Rust that is here, if there is one.
 ///
 /// # Errors
 /// Where the cache cannot be read.
@@ -174,11 +238,16 @@ pub async fn cached(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Opti
         }
         _ => None,
     };
-    let key = key(digest, &pin.name, work, container.as_deref())?;
-    let Some(bytes) = work.io.cache.read(Bucket::Built, &key)? else { return Ok(None) };
-    let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
-    let Ok(name) = kept.wheel.parse() else { return Ok(None) };
-    Ok(work.io.cached_wheel(&name, kept.sha256)?)
+    let asked = asked(digest, &pin.name, work, container.as_deref())?;
+    let Some(place) = Place::last(asked, work.io)? else { return Ok(None) };
+    // A container's is its image's, and that has been asked for.
+    if container.is_none()
+        && let Some(then) = &place.chosen.rust
+        && rust::version(work.io).await.is_some_and(|now| now != *then)
+    {
+        return Ok(None);
+    }
+    place.wheel(work.io)
 }
 
 /// The digest of what a pin names; relative paths count from `dir`.
@@ -211,11 +280,12 @@ fn identity_of_whole(pin: &SourcePin, dir: &Path) -> Result<Sha256, CompileError
 /// # Errors
 /// Where the cache cannot be written to.
 pub fn keep(fresh: &Fresh, io: &Io) -> Result<CachedWheel, CompileError> {
-    let Fresh { path, facts, provenance, key, .. } = fresh;
+    let Fresh { path, facts, provenance, place, .. } = fresh;
     let cached = io.adopt_wheel(&facts.name, path, facts.sha256)?;
     let kept = Kept { wheel: facts.name.text.clone(), sha256: facts.sha256, provenance: provenance.clone() };
     let bytes = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-    io.cache.write(Bucket::Built, key, &bytes)?;
+    io.cache.write(Bucket::Built, &place.key(), &bytes)?;
+    place.remember(io)?;
     Ok(cached)
 }
 
@@ -251,7 +321,7 @@ pub fn plausible(fresh: &Fresh, target: Target) -> Result<(), CompileError> {
 ///
 /// # Errors
 /// Why it cannot be built.
-pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Fresh, CompileError> {
+pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Built, CompileError> {
     let digest = identity(pin, dir)?;
     if let (Some(commit), WheelSource::Url(url)) = (&pin.commit, &pin.source) {
         let path = git::checkout(pin.name.as_str(), url, commit, work.io).await?;
@@ -278,7 +348,7 @@ pub async fn build(pin: &SourcePin, dir: &Path, work: &Work<'_>) -> Result<Fresh
 }
 
 /// Builds what is at `path`, an archive or a directory.
-async fn site_of(pin: &SourcePin, path: &Path, sha256: Sha256, work: &Work<'_>) -> Result<Fresh, CompileError> {
+async fn site_of(pin: &SourcePin, path: &Path, sha256: Sha256, work: &Work<'_>) -> Result<Built, CompileError> {
     let item = match pin.sha256 {
         Some(_) => format!("{} {}", pin.name, pin.version),
         None => pin.name.to_string(),
@@ -334,8 +404,16 @@ struct Source<'a> {
     item: &'a str,
 }
 
-async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Fresh, CompileError> {
+async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Built, CompileError> {
     let site = Site::make(source, work).await?;
+    let requirements = site.uv.freeze(&site.python(), work.io).await;
+    let rust = site.rust.as_ref().map(|rust| rust.version.clone());
+    let chosen = Chosen { requirements, rust };
+    let place = Place { asked: asked(source.sha256, source.name, work, None)?, chosen };
+    if let Some(wheel) = place.wheel(work.io)? {
+        place.remember(work.io)?;
+        return Ok(Built::Known(wheel));
+    }
     let answer = site.hook("wheel").await?;
     let odd = |what: String| CompileError::Odd { file: source.file.to_owned(), what, log: site.log.clone() };
     let filename = answer.as_str().unwrap_or_default().to_owned();
@@ -378,18 +456,18 @@ async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Fresh, Compile
         target: work.target.slug(),
         layerwise: env!("CARGO_PKG_VERSION").to_owned(),
         zig: (!site.refuses).then(|| zig::version().to_owned()),
-        rust: site.rust.as_ref().map(|rust| rust.version.clone()),
+        rust: place.chosen.rust.clone(),
         python: site.described.version.clone(),
-        requirements: site.uv.freeze(&site.python(), work.io).await,
+        requirements: place.chosen.requirements.clone(),
         compiler_calls,
         dropped,
         grafted,
         isolated: site.isolated.clone(),
         container: None,
     };
-    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work, None)?);
+    let file = source.file.to_owned();
     let Site { dir, log, .. } = site;
-    Ok(Fresh { file, path, facts, provenance, log, key, _dir: dir })
+    Ok(Built::Fresh(Fresh { file, path, facts, provenance, log, place, _dir: dir }))
 }
 
 /// Puts the sources into `dir/src`, and reads the `pyproject.toml` of the package in them. Where the package is,

@@ -9,7 +9,8 @@ use tokio::process::Command;
 
 use super::CompileError;
 use super::plan::rust_triple;
-use crate::io::Io;
+use crate::event::{Event, Stage};
+use crate::io::{Io, blocking};
 use crate::model::Target;
 
 /// A Rust toolchain.
@@ -32,23 +33,15 @@ impl Rust {
         let missing = || CompileError::NoCargo { package: package.to_owned() };
         let programs = &io.settings.programs;
         let rustc = programs.rustc.clone().or(programs.path_rustc.clone()).ok_or_else(missing)?;
-        let ask = |program: &Path, question: &[&str]| {
-            let mut command = Command::new(program);
-            command.args(question).current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);
-            async move {
-                let output = command.output().await.ok().filter(|output| output.status.success())?;
-                Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-            }
-        };
-        let sysroot = PathBuf::from(ask(&rustc, &["--print", "sysroot"]).await.ok_or_else(missing)?);
-        let version = ask(&rustc, &["--version"]).await.ok_or_else(missing)?;
+        let sysroot = PathBuf::from(ask(&rustc, &["--print", "sysroot"], dir).await.ok_or_else(missing)?);
+        let version = version(io).await.ok_or_else(missing)?;
         let mut directories = vec![sysroot.clone()];
         let own = |name: &str| Some(sysroot.join("bin").join(name)).filter(|path| path.is_file());
         let mut cargo = own("cargo");
         if cargo.is_none()
             && let Some(other) = &programs.path_rustc
         {
-            let other = ask(other, &["--print", "sysroot"]).await.map(PathBuf::from);
+            let other = ask(other, &["--print", "sysroot"], dir).await.map(PathBuf::from);
             cargo = other.as_ref().map(|root| root.join("bin/cargo")).filter(|path| path.is_file());
             directories.extend(other);
         }
@@ -59,8 +52,17 @@ impl Rust {
         };
         directories.extend([&cargo, &real].iter().filter_map(|path| path.parent()).map(Path::to_owned));
         let triple = rust_triple(target.architecture.machine());
-        if !sysroot.join("lib/rustlib").join(&triple).join("lib").is_dir() {
-            return Err(CompileError::NoRustStd { triple, version });
+        let std = sysroot.join("lib/rustlib").join(&triple).join("lib");
+        if !std.is_dir() {
+            let asks = rustup(&sysroot, &triple, io);
+            let why = format!("{package} is written in Rust, and {version} has no standard library for {triple}.");
+            let added = match &asks {
+                Some(command) => command.run(&why, package, io).await?,
+                None => false,
+            };
+            if !added || !std.is_dir() {
+                return Err(CompileError::NoRustStd { triple, version, rustup: asks.is_some() });
+            }
         }
         Ok(Self { cargo, rustc: real, directories, version })
     }
@@ -112,6 +114,60 @@ impl Rust {
         let config = String::from_utf8_lossy(&output.stdout);
         let config = config.replace(&dir.display().to_string(), seen);
         fs::write(home.join("config.toml"), config).map_err(failed)
+    }
+}
+
+/// What the rustc says of itself that would be used now; `None` where there is none. It is asked once.
+pub(super) async fn version(io: &Io) -> Option<String> {
+    let programs = &io.settings.programs;
+    let rustc = programs.rustc.as_ref().or(programs.path_rustc.as_ref())?;
+    let version = io.rustc_version.get_or_init(|| ask(rustc, &["--version"], &io.settings.cache_dir));
+    version.await.clone()
+}
+
+/// What a program says on standard output.
+async fn ask(program: &Path, question: &[&str], dir: &Path) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(question).current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await.ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A command that gets rustup to add a target.
+struct Rustup {
+    program: PathBuf,
+    words: [String; 5],
+}
+
+/// How rustup adds a target to the toolchain at `sysroot`, where it is one of rustup's own and may be got.
+fn rustup(sysroot: &Path, triple: &str, io: &Io) -> Option<Rustup> {
+    let program = io.settings.programs.rustup.clone().filter(|_| !io.offline())?;
+    // Of which channel it is; toolchains that were only linked to have none, and rustup leaves them alone.
+    let manifest = sysroot.join("lib/rustlib/multirust-channel-manifest.toml");
+    let toolchain = sysroot.file_name()?.to_str().filter(|_| manifest.is_file())?;
+    Some(Rustup { program, words: ["target", "add", "--toolchain", toolchain, triple].map(str::to_owned) })
+}
+
+impl Rustup {
+    /// Runs it, if the user allows that; whether it was run.
+    async fn run(&self, why: &str, package: &str, io: &Io) -> Result<bool, CompileError> {
+        let text = format!("rustup {}", self.words.join(" "));
+        let (consent, asked, why) = (io.settings.consent.clone(), text.clone(), why.to_owned());
+        if !blocking(move || consent.allows(&asked, &why)).await {
+            return Ok(false);
+        }
+        let item = format!("Rust for {package}");
+        io.emit(Event::Started { stage: Stage::Provision, item: &item, bytes: None });
+        let mut command = Command::new(&self.program);
+        command.args(&self.words).env_clear().envs(io.settings.child_env.iter().map(|(key, value)| (key, value)));
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        io.emit(Event::Finished { stage: Stage::Provision, item: &item });
+        let output = output.map_err(|source| CompileError::Prepare { what: "Rust", source })?;
+        if output.status.success() {
+            return Ok(true);
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(CompileError::Rustup { command: text, said })
     }
 }
 

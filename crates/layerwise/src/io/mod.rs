@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use url::Url;
 
 use crate::error::{Explain, Kind};
-use crate::event::{Event, Events};
+use crate::event::{Consent, Event, Events};
 use crate::input::Credentials;
 use crate::model::ContainerProgram;
 
@@ -29,6 +29,8 @@ pub struct IoSettings {
     pub cache_dir: PathBuf,
     /// Use only what is in the cache.
     pub offline: bool,
+    /// Ask indexes again for what the cache has of them, and choose anew what builds are done with.
+    pub refresh: bool,
     /// The present, for the freshness of cached index pages and for Lambda's dates.
     pub now: SystemTime,
     /// The `uv` found on PATH.
@@ -49,6 +51,8 @@ pub struct IoSettings {
     pub http_timeout: Duration,
     /// Who hears what is happening.
     pub events: Arc<dyn Events>,
+    /// Who is asked before anything outside the cache changes.
+    pub consent: Arc<dyn Consent>,
 }
 
 /// Programs of this machine that building from source uses.
@@ -64,6 +68,8 @@ pub struct Programs {
     pub path_rustc: Option<PathBuf>,
     /// The `rustc` that the user named.
     pub rustc: Option<PathBuf>,
+    /// `rustup` on PATH.
+    pub rustup: Option<PathBuf>,
     /// Programs that run containers, in the order in which they are tried.
     pub containers: Vec<(ContainerProgram, PathBuf)>,
     /// `git` on PATH.
@@ -85,6 +91,8 @@ pub struct Io {
     in_flight: wheels::InFlight,
     /// Credentials of Git repositories, by their URL without them.
     repositories: Mutex<HashMap<String, Credentials>>,
+    /// What the rustc of this machine says of itself.
+    pub(crate) rustc_version: tokio::sync::OnceCell<Option<String>>,
     pub(crate) settings: IoSettings,
 }
 
@@ -145,6 +153,7 @@ impl Io {
             compiles: tokio::sync::Semaphore::new(1),
             in_flight: wheels::InFlight::default(),
             repositories: Mutex::default(),
+            rustc_version: tokio::sync::OnceCell::new(),
             settings,
         })
     }
@@ -195,6 +204,11 @@ impl Io {
     /// Whether only the cache may be used.
     pub fn offline(&self) -> bool {
         self.settings.offline
+    }
+
+    /// Whether what the cache has of indexes is to be asked for again.
+    pub(crate) fn refreshes(&self) -> bool {
+        self.settings.refresh
     }
 
     /// The present.

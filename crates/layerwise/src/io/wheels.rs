@@ -451,6 +451,7 @@ pub(crate) mod tests {
             Io::new(IoSettings {
                 cache_dir: dir.to_owned(),
                 offline: false,
+                refresh: false,
                 now: SystemTime::UNIX_EPOCH,
                 uv: None,
                 child_env: Vec::new(),
@@ -461,6 +462,7 @@ pub(crate) mod tests {
                 concurrency: 4,
                 http_timeout: Duration::from_secs(2),
                 events: Arc::new(Silent),
+                consent: Arc::new(Silent),
             })
             .unwrap(),
         )

@@ -173,6 +173,12 @@ impl Upstream {
         Ok(files)
     }
 
+    /// Whether a page need not be asked for again; where all have to be, those of this run are.
+    fn is_fresh(&self, about: &Kept, now: u64) -> bool {
+        let since = now.saturating_sub(about.fetched);
+        since < about.max_age && (since == 0 || !self.io.refreshes())
+    }
+
     async fn page(&self, url: &Url, index: &Url, name: &PackageName) -> Result<Option<Vec<File>>, UpstreamError> {
         let http = |source| UpstreamError::Http { name: name.clone(), index: index.into(), source };
         if url.scheme() == "file" {
@@ -182,9 +188,7 @@ impl Upstream {
         let kept = self.io.cache.read(Bucket::Pages, &key)?.and_then(unpack);
         let now = self.io.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let (about, body) = match kept {
-            Some((about, body)) if self.io.offline() || now.saturating_sub(about.fetched) < about.max_age => {
-                (about, body)
-            }
+            Some((about, body)) if self.io.offline() || self.is_fresh(&about, now) => (about, body),
             kept => {
                 let etag = kept.as_ref().and_then(|(about, _)| about.etag.clone());
                 let request = Request { accept: page::ACCEPT, etag, ..Request::new(url) };

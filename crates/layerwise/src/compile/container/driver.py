@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import signal
+import ssl
 import stat
 import subprocess
 import sys
@@ -114,6 +115,7 @@ jobs = str(len(os.sched_getaffinity(0)))
 for key in ("CMAKE_BUILD_PARALLEL_LEVEL", "CARGO_BUILD_JOBS", "NPY_NUM_BUILD_JOBS", "RAYON_NUM_THREADS"):
     environment[key] = jobs
 environment["MAKEFLAGS"] = "-j" + jobs
+environment.update(call["settings"])
 
 # As a user without rights, wherever there are users: in a container of one user alone, root is that user.
 who = {}
@@ -141,6 +143,14 @@ if call["hook"] == "crates":
         line += ["--sync", manifest]
     cargo = dict(environment, CARGO_HOME=ROOT + "/cargo")
     cargo.pop("CARGO_NET_OFFLINE", None)
+    cargo.update(call["network"])
+    trusted = ROOT + "/hook/certificates.pem"
+    if os.path.exists(trusted):  # besides those of the image: cargo takes one file, and no other
+        usual = [ssl.get_default_verify_paths().cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"]
+        for own in [file for file in usual if file and os.path.exists(file)][:1]:
+            with open(own, "rb") as more, open(trusted, "ab") as out:
+                out.write(b"\n" + more.read())
+        cargo["CARGO_HTTP_CAINFO"] = trusted
     run = subprocess.run(line + [ROOT + "/vendor"], cwd=ROOT, env=cargo, stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, **who)
     code = run.returncode

@@ -5,6 +5,7 @@
 //! standard input, the wheel comes out through standard output. A build has no network; only installing system
 //! packages, and fetching crates, has.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -19,11 +20,13 @@ use tokio::process::Command;
 
 use super::plan::{BuildSystem, wants_rust};
 use super::run::{self, Ended};
-use super::{CompileError, Fresh, HOOKS, LIMIT, Provenance, Source, Work, key, rust, shim, unpack, wheel};
+use super::{
+    Built, Chosen, CompileError, Fresh, HOOKS, LIMIT, Place, Provenance, Source, Work, asked, rust, shim, unpack, wheel,
+};
 use crate::error::{Kind, chain};
 use crate::event::{Event, Stage};
 use crate::input::{Inputs, Origin, Requirement};
-use crate::io::{Bucket, CachedWheel, Io, Wanted, blocking};
+use crate::io::{Bucket, CachedWheel, Io, IoSettings, Wanted, blocking};
 use crate::model::{CompilePolicy, Container, ContainerProgram, Lock, Sha256, SystemPackage, Target, WheelSource};
 use crate::resolve::{self, Prepare, Unprepared};
 
@@ -127,16 +130,26 @@ fn platform(target: Target) -> String {
 }
 
 /// Builds a wheel.
-pub(super) async fn wheel(source: &Source<'_>, container: &Container, work: &Work<'_>) -> Result<Fresh, CompileError> {
-    let place = Place::make(source, container, work).await?;
-    let answer = place.call("wheel", false, &serde_json::Value::Null).await?;
-    let odd = |what: String| CompileError::Odd { file: source.file.to_owned(), what, log: place.log.clone() };
-    if place.refuses && answer.refused {
-        return Err(place.not_pure());
+pub(super) async fn wheel(source: &Source<'_>, container: &Container, work: &Work<'_>) -> Result<Built, CompileError> {
+    let room = Room::make(source, container, work).await?;
+    let mut requirements: Vec<String> =
+        room.wheels.iter().map(|wheel| format!("{}=={}", wheel.name.name, wheel.name.version)).collect();
+    requirements.sort();
+    let identity = identity_of(container, &room.image.name, &room.image.id);
+    let asked = asked(source.sha256, source.name, work, Some(&identity))?;
+    let place = Place { asked, chosen: Chosen { requirements, rust: room.rust.clone() } };
+    if let Some(wheel) = place.wheel(work.io)? {
+        place.remember(work.io)?;
+        return Ok(Built::Known(wheel));
+    }
+    let answer = room.call("wheel", false, &serde_json::Value::Null).await?;
+    let odd = |what: String| CompileError::Odd { file: source.file.to_owned(), what, log: room.log.clone() };
+    if room.refuses && answer.refused {
+        return Err(room.not_pure());
     }
     let filename = answer.value.as_str().unwrap_or_default().to_owned();
-    let from = place.dir.path().join("out").join(Path::new(&filename).file_name().unwrap_or_default());
-    let to = place.dir.path().join("wheel");
+    let from = room.dir.path().join("out").join(Path::new(&filename).file_name().unwrap_or_default());
+    let to = room.dir.path().join("wheel");
     let target = work.target;
     let (path, facts) = blocking(move || {
         fs::create_dir_all(&to).map_err(|error| error.to_string())?;
@@ -147,21 +160,18 @@ pub(super) async fn wheel(source: &Source<'_>, container: &Container, work: &Wor
     if facts.name.name != *source.name {
         return Err(odd(format!("it is a wheel of another package, `{}`", facts.name)));
     }
-    if place.refuses && !facts.elf_files.is_empty() {
-        return Err(place.not_pure());
+    if room.refuses && !facts.elf_files.is_empty() {
+        return Err(room.not_pure());
     }
-    let mut requirements: Vec<String> =
-        place.wheels.iter().map(|wheel| format!("{}=={}", wheel.name.name, wheel.name.version)).collect();
-    requirements.sort();
-    let image = &place.image;
+    let image = &room.image;
     let provenance = Provenance {
         sdist: source.sha256,
         target: target.slug(),
         layerwise: env!("CARGO_PKG_VERSION").to_owned(),
         zig: None,
-        rust: answer.hello.rust.filter(|_| place.vendor),
+        rust: place.chosen.rust.clone(),
         python: answer.hello.python,
-        requirements,
+        requirements: place.chosen.requirements.clone(),
         compiler_calls: 0,
         dropped: Vec::new(),
         isolated: Ok(()),
@@ -175,10 +185,9 @@ pub(super) async fn wheel(source: &Source<'_>, container: &Container, work: &Wor
             compiler: answer.hello.compiler,
         }),
     };
-    let identity = identity_of(container, &image.name, &image.id);
-    let (file, key) = (source.file.to_owned(), key(source.sha256, source.name, work, Some(&identity))?);
-    let Place { dir, log, .. } = place;
-    Ok(Fresh { file, path, facts, provenance, log, key, _dir: dir })
+    let file = source.file.to_owned();
+    let Room { dir, log, .. } = room;
+    Ok(Built::Fresh(Fresh { file, path, facts, provenance, log, place, _dir: dir }))
 }
 
 /// Asks for the `METADATA`.
@@ -187,12 +196,12 @@ pub(super) async fn metadata(
     container: &Container,
     work: &Work<'_>,
 ) -> Result<serde_json::Value, CompileError> {
-    let place = Place::make(source, container, work).await?;
-    Ok(place.call("metadata", false, &serde_json::Value::Null).await?.value)
+    let room = Room::make(source, container, work).await?;
+    Ok(room.call("metadata", false, &serde_json::Value::Null).await?.value)
 }
 
 /// One build, made ready.
-struct Place<'a> {
+struct Room<'a> {
     dir: TempDir,
     log: PathBuf,
     /// Where the package is, relative to `dir`.
@@ -200,15 +209,15 @@ struct Place<'a> {
     system: BuildSystem,
     image: Image,
     wheels: Vec<CachedWheel>,
-    /// Crates were fetched.
-    vendor: bool,
+    /// The Rust for which crates were fetched.
+    rust: Option<String>,
     /// Compilers refuse.
     refuses: bool,
     source: &'a Source<'a>,
     work: &'a Work<'a>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Room<'a> {
     async fn make(source: &'a Source<'a>, container: &Container, work: &'a Work<'a>) -> Result<Self, CompileError> {
         let io = work.io;
         let prepare = |what: &'static str| move |source| CompileError::Prepare { what, source };
@@ -220,6 +229,13 @@ impl<'a> Place<'a> {
             fs::create_dir_all(dir.path().join(sub)).map_err(prepare("directories"))?;
         }
         let (package, system) = unpack(source, dir.path(), work).await?;
+        if work.policy.settings.get(source.name).is_some_and(|settings| settings.prefix.is_some()) {
+            let text = format!(
+                "`prefix` of {} is of no use in a container: `system-packages` names what to install",
+                source.name
+            );
+            io.emit(Event::Warning { text: &text });
+        }
         fs::write(dir.path().join("hook/hooks.py"), HOOKS).map_err(prepare("the build environment"))?;
         fs::write(dir.path().join("hook/driver.py"), DRIVER).map_err(prepare("the build environment"))?;
         let refuses = !work.policy.allows(source.name);
@@ -233,10 +249,9 @@ impl<'a> Place<'a> {
                 fs::write(dir.path().join("refuse").join(name), &text).map_err(prepare("the build environment"))?;
             }
         }
-        let mut place =
-            Self { dir, log, package, system, image, wheels: Vec::new(), vendor: false, refuses, source, work };
-        place.install_requirements().await?;
-        Ok(place)
+        let mut room = Self { dir, log, package, system, image, wheels: Vec::new(), rust: None, refuses, source, work };
+        room.install_requirements().await?;
+        Ok(room)
     }
 
     /// Chooses what the build needs, first by `pyproject.toml`, then with what the backend adds.
@@ -317,13 +332,17 @@ impl<'a> Place<'a> {
         }
         let io = self.work.io;
         io.emit(Event::Line { stage: Stage::Compile, item: self.source.item, text: "fetching crates" });
-        let answer = self.call("crates", !io.offline(), &serde_json::json!(manifests)).await?;
         let dir = self.dir.path();
         let prepare = |source| CompileError::Prepare { what: "Rust's crates", source };
+        let certificates = certificates(&io.settings);
+        if !certificates.is_empty() {
+            fs::write(dir.join("hook/certificates.pem"), certificates).map_err(prepare)?;
+        }
+        let answer = self.call("crates", !io.offline(), &serde_json::json!(manifests)).await?;
         fs::create_dir_all(dir.join("cargo")).map_err(prepare)?;
         fs::write(dir.join("cargo/config.toml"), answer.value.as_str().unwrap_or_default()).map_err(prepare)?;
         fs::rename(dir.join("out/vendor.tar"), dir.join("vendor.tar")).map_err(prepare)?;
-        self.vendor = true;
+        self.rust.clone_from(&hello.rust);
         Ok(())
     }
 
@@ -331,15 +350,18 @@ impl<'a> Place<'a> {
     async fn call(&self, hook: &str, network: bool, manifests: &serde_json::Value) -> Result<Answer, CompileError> {
         let (dir, work, source) = (self.dir.path(), self.work, self.source);
         let prepare = |source| CompileError::Prepare { what: "the build", source };
+        let (settings, config) = plan::settings(work.policy.settings.get(source.name));
         let call = serde_json::json!({
             "hook": hook,
             "cwd": Path::new("/build").join(&self.package),
             "backend": self.system.build_backend,
             "backend_path": self.system.backend_path,
-            "config": {},
+            "config": config,
             "out": "/build/out",
             "answer": "/build/hook/answer.json",
             "environment": plan::environment(),
+            "settings": settings,
+            "network": if network { plan::network(&work.io.settings.child_env) } else { BTreeMap::default() },
             "manifests": manifests,
         });
         fs::write(dir.join("hook/call.json"), call.to_string()).map_err(prepare)?;
@@ -379,6 +401,10 @@ impl<'a> Place<'a> {
                 Err(CompileError::Odd { file, what: "its backend did not answer".to_owned(), log })
             }
             _ if status.code() == Some(137) => Err(self.image.failed(status, &said, work).await),
+            _ if hook == "crates" => {
+                let said = said.find("error:").map_or(said.as_str(), |at| &said[at..]).trim().to_owned();
+                Err(CompileError::Crates { said })
+            }
             _ => Err(CompileError::Failed { name: self.source.name.clone(), file, cause: why::cause(&said), log }),
         }
     }
@@ -386,6 +412,16 @@ impl<'a> Place<'a> {
     fn not_pure(&self) -> CompileError {
         CompileError::NotPure { name: self.source.name.clone(), file: self.source.file.to_owned() }
     }
+}
+
+/// Certificates (PEM) that the user trusts besides the system's, or in their place: an image knows nothing of a proxy that
+/// opens connections.
+fn certificates(settings: &IoSettings) -> Vec<u8> {
+    let named =
+        settings.child_env.iter().find(|(key, _)| key == "SSL_CERT_FILE").map(|(_, value)| PathBuf::from(value));
+    let files: BTreeSet<PathBuf> = settings.ca_files.iter().cloned().chain(named).collect();
+    let texts: Vec<Vec<u8>> = files.iter().filter_map(|file| fs::read(file).ok()).collect();
+    texts.join(&b'\n')
 }
 
 impl Program {

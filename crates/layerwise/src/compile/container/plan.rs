@@ -5,11 +5,12 @@
 //! could misunderstand, and nothing that it would need a permission for.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 
-use crate::model::{Architecture, Container, Sha256, SystemPackage, Target};
+use crate::model::{Architecture, BuildSettings, Container, Sha256, SystemPackage, Target};
 
 /// Counted up with every change that may change what is built.
-pub const RULES: u32 = 1;
+pub const RULES: u32 = 2;
 
 /// The label of all containers and images that layerwise makes: `docker ps -a --filter label=layerwise`.
 pub const LABEL: &str = "layerwise=build";
@@ -110,6 +111,25 @@ pub fn environment() -> BTreeMap<&'static str, &'static str> {
     ])
 }
 
+/// What the user set for a package's build: variables, which the driver puts over all others, and settings of its build
+/// backend. What speaks of a prefix speaks of nothing in a container.
+pub fn settings(of: Option<&BuildSettings>) -> (BTreeMap<&str, &str>, BTreeMap<&str, Vec<&str>>) {
+    let Some(BuildSettings { environment, config_settings, .. }) = of else { return Default::default() };
+    let stays = |value: &&String| !value.contains("{prefix}");
+    let environment = environment.iter().filter(|(_, value)| stays(value));
+    let config = config_settings
+        .iter()
+        .map(|(key, values)| (key.as_str(), values.iter().filter(stays).map(String::as_str).collect()));
+    (environment.map(|(key, value)| (key.as_str(), value.as_str())).collect(), config.collect())
+}
+
+/// The variables by which programs find their way through a proxy.
+pub fn network(environment: &[(OsString, OsString)]) -> BTreeMap<&str, &str> {
+    let pairs = environment.iter().filter_map(|(key, value)| Some((key.to_str()?, value.to_str()?)));
+    let wanted = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+    pairs.filter(|(key, _)| wanted.contains(&key.to_lowercase().as_str())).collect()
+}
+
 /// Programs that compile, made to refuse: their text. A question (`cc --version`) is answered with a failure alone.
 pub fn refusal(package: &str) -> String {
     format!(
@@ -138,6 +158,26 @@ mod tests {
         let packages = ["a".parse().unwrap(), "b".parse().unwrap()];
         assert_ne!(derived_image("id", packages.iter()), derived_image("id", packages[..1].iter()));
         assert_ne!(derived_image("id", packages.iter()), derived_image("di", packages.iter()));
+    }
+
+    #[test]
+    fn what_the_user_sets() {
+        assert_eq!(settings(None), Default::default());
+        let given = BuildSettings {
+            environment: [("A", "1"), ("B", "-L{prefix}/lib")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            config_settings: [("args".to_owned(), vec!["-Dx=1".to_owned(), "-Dp={prefix}".to_owned()])].into(),
+            ..BuildSettings::default()
+        };
+        let (environment, config) = settings(Some(&given));
+        assert_eq!(environment, [("A", "1")].into());
+        assert_eq!(config, [("args", vec!["-Dx=1"])].into());
+    }
+
+    #[test]
+    fn only_proxies_are_told() {
+        let given = [("HTTPS_PROXY", "http://a"), ("no_proxy", "b"), ("AWS_SECRET_ACCESS_KEY", "c")];
+        let given = given.map(|(key, value)| (key.into(), value.into()));
+        assert_eq!(network(&given), [("HTTPS_PROXY", "http://a"), ("no_proxy", "b")].into());
     }
 
     /// What Git Bash, PowerShell and cmd could change on the way: there must be no path of this machine, and no
