@@ -5,9 +5,8 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 use fs_err as fs;
-use object::elf;
-use object::read::elf::{ElfFile64, FileHeader as _};
 
+use crate::audit::elf;
 use crate::model::target::{Architecture, Glibc};
 use crate::model::{Sha256, Target, WheelName};
 use crate::wheel::directory::{self, Located};
@@ -106,23 +105,12 @@ fn read_all(file: &mut (impl Read + Seek), located: &[Located]) -> Result<BTreeM
 
 /// The highest `GLIBC_2.x` among the versions that a file asks of libraries.
 fn highest_glibc(bytes: &[u8]) -> Option<Glibc> {
-    let file = ElfFile64::<object::Endianness>::parse(bytes).ok()?;
-    let endian = file.endian();
-    let header: &elf::FileHeader64<object::Endianness> = file.elf_header();
-    let sections = header.sections(endian, bytes).ok()?;
-    let (mut needs, strings) = sections.gnu_verneed(endian, bytes).ok()??;
-    let strings = sections.strings(endian, bytes, strings).ok()?;
-    let mut highest = None;
-    while let Ok(Some((_, mut versions))) = needs.next() {
-        while let Ok(Some(version)) = versions.next() {
-            let text = version.name(endian, strings).ok().and_then(|name| std::str::from_utf8(name).ok());
-            let numbers = text.and_then(|text| text.strip_prefix("GLIBC_")).map(|text| text.split('.'));
-            let found = numbers
-                .and_then(|mut numbers| Some(Glibc(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?)));
-            highest = highest.max(found);
-        }
-    }
-    highest
+    let facts = elf::facts(bytes).ok()?;
+    let versions = facts.versions.iter().filter_map(|need| {
+        let mut numbers = need.version.strip_prefix("GLIBC_")?.split('.');
+        Some(Glibc(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    });
+    versions.max()
 }
 
 /// The wheel's name with the lowest manylinux tag that is true; one for any platform stays as it is.
