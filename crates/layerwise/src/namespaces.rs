@@ -65,11 +65,47 @@ pub(crate) fn devices(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes `root` the root, read-only, with `/proc` of the new namespace; the old one is gone.
-pub(crate) fn finish_root(root: &Path) -> io::Result<()> {
+/// What of `/proc` is the whole machine's and can be written to by whoever is root outside, in whatever namespaces: a
+/// `core_pattern` is a program that the machine's root runs. (What runc makes read-only, and a few more.)
+const SETTINGS_OF_THE_MACHINE: [&str; 9] =
+    ["bus", "driver", "dynamic_debug", "fs", "irq", "mtrr", "sys", "sysrq-trigger", "tty"];
+/// What of `/proc` tells of the whole machine what is nobody's business. (What runc hides, and a few more.)
+const SECRETS_OF_THE_MACHINE: [&str; 16] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "slabinfo",
+    "timer_list",
+    "timer_stats",
+    "vmallocinfo",
+];
+
+/// Makes `root` the root, read-only, with `/proc` of the new namespace; the old one is gone. There are at most
+/// `most_processes` processes and threads in it.
+pub(crate) fn finish_root(root: &Path, most_processes: u64) -> io::Result<()> {
     let proc = within(root, Path::new("/proc"));
     fs::create_dir_all(&proc)?;
     mount(Some("proc"), &proc, Some("proc"), CLOSED | MsFlags::MS_NOEXEC, NONE)?;
+    limit_processes(&proc, most_processes)?;
+    for path in SETTINGS_OF_THE_MACHINE.iter().map(|name| proc.join(name)).filter(|path| path.exists()) {
+        bind(&path, &path, true)?;
+    }
+    for path in SECRETS_OF_THE_MACHINE.iter().map(|name| proc.join(name)).filter(|path| path.exists()) {
+        if path.is_dir() {
+            mount(Some("tmpfs"), &path, Some("tmpfs"), CLOSED | MsFlags::MS_RDONLY, Some("mode=755"))?;
+        } else {
+            bind(Path::new("/dev/null"), &path, true)?;
+        }
+    }
     let old = root.join(".old");
     fs::create_dir_all(&old)?;
     pivot_root(root, &old)?;
@@ -81,10 +117,10 @@ pub(crate) fn finish_root(root: &Path) -> io::Result<()> {
 
 /// Allows at most `most` processes and threads in this namespace, whoever the user is: `RLIMIT_NPROC` is not heeded for
 /// who is root outside. From Linux 6.14 on; before, the number is one for the whole machine and is left alone.
-pub(crate) fn limit_processes(most: u64) -> io::Result<()> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+fn limit_processes(proc: &Path, most: u64) -> io::Result<()> {
+    let release = fs::read_to_string(proc.join("sys/kernel/osrelease"))?;
     match is_own_limit(&release) {
-        true => fs::write("/proc/sys/kernel/pid_max", most.to_string()),
+        true => fs::write(proc.join("sys/kernel/pid_max"), most.to_string()),
         false => Ok(()),
     }
 }

@@ -240,6 +240,10 @@ fn a_build_sees_neither_network_nor_home_nor_secrets_and_writes_nowhere() {
          report['home'] = os.environ['HOME']\n\
          report['homes'] = os.path.exists('/home') or os.path.exists('/root/secret')\n\
          report['writes'] = [p for p in ['/usr/x', '/etc/x', '/x', '/bin/x'] if tries(lambda: open(p, 'w'))]\n\
+         numbers = ['/proc/sys/kernel/core_pattern', '/proc/sys/kernel/pid_max', '/proc/sys/vm/swappiness']\n\
+         numbers += ['/proc/irq/default_smp_affinity', '/proc/sysrq-trigger']\n\
+         report['machine'] = [p for p in numbers if tries(lambda: os.close(os.open(p, os.O_WRONLY)))]\n\
+         report['machine'] += [p for p in ['/proc/keys', '/proc/kpagecount', '/proc/interrupts'] if tries(lambda: open(p, 'rb').read(1)) and open(p, 'rb').read(1)]\n\
          report['user'] = os.getuid()\n\
          report['cwd'] = os.getcwd()\n\
          report['processes'] = len([p for p in os.listdir('/proc') if p.isdigit()])\n\
@@ -251,7 +255,7 @@ fn a_build_sees_neither_network_nor_home_nor_secrets_and_writes_nowhere() {
     let Some(seen) = seen else { return };
     let expected = serde_json::json!({
         "network": 0, "secrets": [], "home": "/build/home", "homes": false, "writes": [], "user": 1000,
-        "cwd": "/build/src", "processes": 1, "headers": [], "locks": true, "null": true,
+        "cwd": "/build/src", "machine": [], "processes": 1, "headers": [], "locks": true, "null": true,
     });
     assert_eq!(seen, expected);
 }

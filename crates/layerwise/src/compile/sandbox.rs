@@ -78,9 +78,7 @@ mod linux {
     use nix::sys::resource::Resource;
 
     use super::{INNER, ROOT, Spec};
-    use crate::namespaces::{
-        become_user, begin_root, bind, devices, enter, finish_root, limit_processes, show, within,
-    };
+    use crate::namespaces::{become_user, begin_root, bind, devices, enter, finish_root, show, within};
 
     /// The user a build is, everywhere.
     const USER: u32 = 1000;
@@ -139,8 +137,7 @@ mod linux {
         for (at, what) in &spec.binds {
             show(what, &within(at), true)?;
         }
-        finish_root(root)?;
-        limit_processes(MOST_PROCESSES)?;
+        finish_root(root, MOST_PROCESSES)?;
         nix::unistd::sethostname("build")?;
         become_user(USER, &[(Resource::RLIMIT_NPROC, MOST_PROCESSES)])
     }

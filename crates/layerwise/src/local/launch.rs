@@ -650,7 +650,7 @@ mod linux {
         let size = format!("mode=1777,size={}m", spec.tmp);
         let closed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some("tmpfs"), &within("/tmp"), Some("tmpfs"), closed, Some(size.as_str()))?;
-        finish_root(root)?;
+        finish_root(root, MOST)?;
         become_user(USER, &[(Resource::RLIMIT_NOFILE, MOST), (Resource::RLIMIT_NPROC, MOST)])
     }
 }
