@@ -544,7 +544,7 @@ fn judge(fresh: &Fresh, job: &Job) -> Result<(), Error> {
     if !job.check {
         return Ok(());
     }
-    let artifact = artifact::read(&fresh.path, &fresh.facts.name.text, 1)?;
+    let artifact = artifact::read(&fresh.path, &fresh.facts.name.text, 1, None)?;
     let subject = Subject { artifacts: vec![artifact.subject(Role::Layer)], ..Subject::default() };
     let mut report = audit(&subject, job.target);
     report.allow(&job.allow);
@@ -741,7 +741,7 @@ fn audit_contents(contents: &Contents, making: &Making<'_>, io: &Io) -> Result<R
     for layer in making.beside {
         match layer {
             Attached::Built(layer) => layers.push(Described::new(layer, io)?),
-            Attached::Path(path) => read.push(artifact::read(path, &path.display().to_string(), 1)?),
+            Attached::Path(path) => read.push(artifact::read(path, &path.display().to_string(), 1, making.handler)?),
         }
     }
     let mut artifacts = vec![own.artifact(making.role)];
@@ -855,7 +855,8 @@ pub struct Checked {
 
 /// Reads artifacts once, judges them for each target, and proves it by running where that is wanted.
 pub async fn check(check: &Check, targets: &[Target], events: &dyn Events) -> Result<Vec<Checked>, Error> {
-    let read = |candidate: &Candidate| artifact::read(&candidate.path, &candidate.label, check.threads);
+    let handler = check.handler.as_deref();
+    let read = |candidate: &Candidate| artifact::read(&candidate.path, &candidate.label, check.threads, handler);
     let artifacts = check.artifacts.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let roles: Vec<Role> = artifacts
         .iter()
@@ -867,7 +868,7 @@ pub async fn check(check: &Check, targets: &[Target], events: &dyn Events) -> Re
         .collect();
     let subject = Subject {
         artifacts: artifacts.iter().zip(&roles).map(|(artifact, role)| artifact.subject(*role)).collect(),
-        handler: check.handler.as_deref(),
+        handler,
         pythonpath: check.pythonpath.as_deref(),
     };
     let root = match &check.run {
