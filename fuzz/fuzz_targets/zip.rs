@@ -17,7 +17,7 @@ static AT: LazyLock<PathBuf> = LazyLock::new(|| {
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     std::fs::write(&*AT, bytes).expect("a writable folder");
-    let artifact = match artifact::read(&AT, "a.zip", 1) {
+    let artifact = match artifact::read(&AT, "a.zip", 1, None) {
         Ok(artifact) => artifact,
         Err(ArtifactError::Read { source, .. }) => panic!("the file is there: {source}"),
         Err(_) => return,

@@ -313,9 +313,10 @@ impl Environment {
     pub(crate) fn programs(&self) -> Programs {
         let rustc = self.path("RUSTC").map(|path| self.dir.join(path));
         let path_rustc = self.find_program("rustc");
+        let pythons = self.pythons_by_minor();
         Programs {
             layerwise: self.program.clone(),
-            pythons: (9..=15).map(|minor| (minor, self.pythons(&[minor]))).collect(),
+            pythons: MINORS.map(|minor| (minor, with_these_first(&pythons, &[minor]))).collect(),
             cargo: self.find_program("cargo"),
             path_rustc,
             rustc,
@@ -334,26 +335,34 @@ impl Environment {
 
     /// Where Pythons of these minor versions may be, and behind them any other: PATH, pyenv, uv.
     pub(crate) fn pythons(&self, minors: &[u8]) -> Vec<PathBuf> {
-        let others = (9..=15).rev().filter(|minor| !minors.contains(minor));
+        with_these_first(&self.pythons_by_minor(), minors)
+    }
+
+    fn pythons_by_minor(&self) -> BTreeMap<u8, Vec<PathBuf>> {
         let home = self.home();
         let pyenv = self.path("PYENV_ROOT").or_else(|| Some(home.as_ref()?.join(".pyenv")));
         let data = self.path("XDG_DATA_HOME").or_else(|| Some(home.as_ref()?.join(".local/share")));
         let uv = self.path("UV_PYTHON_INSTALL_DIR").or_else(|| Some(data?.join("uv/python")));
-        let mut found = Vec::new();
-        for minor in minors.iter().copied().chain(others) {
-            let name = format!("python3.{minor}");
-            found.extend(self.find_program(&name));
-            let installed = |root: &Option<PathBuf>, prefix: String| -> Vec<PathBuf> {
-                let entries = root.iter().flat_map(fs_err::read_dir).flatten().flatten();
-                let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
-                let mut paths: Vec<PathBuf> = named.map(|entry| entry.path().join("bin").join(&name)).collect();
-                paths.sort();
-                paths
+        let entries = |dir: Option<PathBuf>| -> Vec<PathBuf> {
+            let entries = dir.into_iter().flat_map(fs_err::read_dir).flatten().flatten();
+            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            paths.sort();
+            paths
+        };
+        let (pyenv, uv) = (entries(pyenv.map(|root| root.join("versions"))), entries(uv));
+        let of_minor = |minor: u8| {
+            let program = format!("python3.{minor}");
+            let installed = |entries: &[PathBuf], prefix: String| -> Vec<PathBuf> {
+                let is_named =
+                    |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
+                entries.iter().filter(|path| is_named(path)).map(|path| path.join("bin").join(&program)).collect()
             };
-            found.extend(installed(&pyenv.as_ref().map(|root| root.join("versions")), format!("3.{minor}.")));
+            let mut found = Vec::from_iter(self.find_program(&program));
+            found.extend(installed(&pyenv, format!("3.{minor}.")));
             found.extend(installed(&uv, format!("cpython-3.{minor}.")));
-        }
-        found
+            found
+        };
+        MINORS.map(|minor| (minor, of_minor(minor))).collect()
     }
 
     /// Programs that run programs of another architecture.
@@ -429,6 +438,15 @@ impl Environment {
         let paths = names.iter().filter_map(|name| self.path(name)).map(|path| self.dir.join(path));
         paths.filter(|path| path.is_file()).collect()
     }
+}
+
+/// The minor versions of Python 3 that are looked for.
+const MINORS: std::ops::RangeInclusive<u8> = 9..=15;
+
+/// Those of `minors`, and behind them the others, the newest first.
+fn with_these_first(by_minor: &BTreeMap<u8, Vec<PathBuf>>, minors: &[u8]) -> Vec<PathBuf> {
+    let others = by_minor.keys().rev().filter(|minor| !minors.contains(minor));
+    minors.iter().chain(others).filter_map(|minor| by_minor.get(minor)).flatten().cloned().collect()
 }
 
 /// A file that is not there, or cannot be read, has nothing to say, as for uv and pip.

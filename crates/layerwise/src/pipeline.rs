@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
@@ -546,7 +547,7 @@ fn judge(fresh: &Fresh, job: &Job) -> Result<(), Error> {
     if !job.check {
         return Ok(());
     }
-    let artifact = artifact::read(&fresh.path, &fresh.facts.name.text, 1)?;
+    let artifact = artifact::read(&fresh.path, &fresh.facts.name.text, 1, None)?;
     let subject = Subject { artifacts: vec![artifact.subject(Role::Layer)], ..Subject::default() };
     let mut report = audit(&subject, job.target);
     report.allow(&job.allow);
@@ -582,10 +583,6 @@ fn assemble_and_pack(
     io: &Io,
 ) -> Result<Built, Error> {
     let started = Instant::now();
-    let contents = contents(&job.name, (wheels, files), job.target, job.assemble.clone())?;
-    for pattern in &contents.assembled.unused_excludes {
-        io.emit(Event::Warning { text: &format!("`--exclude {pattern}` matches nothing") });
-    }
     let making = Making {
         target: job.target,
         role: Role::Layer,
@@ -596,7 +593,17 @@ fn assemble_and_pack(
         environment: &job.environment,
         beside: &[],
     };
-    let mut built = pack_and_judge(contents, &making, io)?;
+    let mut built = std::thread::scope(|scope| {
+        let facts = job.check.then(|| {
+            let wheels = wheels.clone();
+            scope.spawn(move || wheel_facts(&wheels, io))
+        });
+        let contents = contents(&job.name, (wheels, files), job.target, job.assemble.clone())?;
+        for pattern in &contents.assembled.unused_excludes {
+            io.emit(Event::Warning { text: &format!("`--exclude {pattern}` matches nothing") });
+        }
+        pack_and_judge(contents, facts, &making, io)
+    })?;
     built.timings.assemble = started.elapsed().saturating_sub(built.timings.pack + built.timings.audit);
     Ok(built)
 }
@@ -645,7 +652,7 @@ fn function_now(job: &FunctionJob, io: &Io) -> Result<Built, Error> {
         environment: &environment,
         beside: if job.packaged { &[] } else { &job.layers },
     };
-    let mut built = pack_and_judge(contents, &making, io)?;
+    let mut built = pack_and_judge(contents, None, &making, io)?;
     built.timings.assemble = started.elapsed().saturating_sub(built.timings.pack + built.timings.audit);
     built.lock = LockUse::None;
     Ok(built)
@@ -676,8 +683,23 @@ struct Making<'a> {
     beside: &'a [Attached],
 }
 
+/// What the members of wheels are, wheel by wheel.
+type WheelFacts = Vec<Vec<Facts>>;
+
+/// A thread that reads them while the layer is assembled.
+type FactsThread<'scope> = ScopedJoinHandle<'scope, Result<WheelFacts, Error>>;
+
+fn wheel_facts(wheels: &[CachedWheel], io: &Io) -> Result<WheelFacts, Error> {
+    Ok(wheels.iter().map(|wheel| io.wheel_facts(wheel)).collect::<Result<_, _>>()?)
+}
+
 /// The layer is looked into while it is written; it gets its name only if it would work.
-fn pack_and_judge(contents: Contents, making: &Making<'_>, io: &Io) -> Result<Built, Error> {
+fn pack_and_judge(
+    contents: Contents,
+    facts: Option<FactsThread<'_>>,
+    making: &Making<'_>,
+    io: &Io,
+) -> Result<Built, Error> {
     let Contents { name, wheels, files, assembled, .. } = &contents;
     let unzipped_bytes = assembled.tree.unzipped_bytes();
     let mut together = unzipped_bytes;
@@ -700,7 +722,7 @@ fn pack_and_judge(contents: Contents, making: &Making<'_>, io: &Io) -> Result<Bu
     let from: Vec<_> =
         wheels.iter().map(|wheel| WheelFile { name: &wheel.name, path: &wheel.path, index: &wheel.index }).collect();
     let (report, packed, pack) = std::thread::scope(|scope| {
-        let audited = making.check.then(|| scope.spawn(|| audit_contents(&contents, making, io)));
+        let audited = making.check.then(|| scope.spawn(|| audit_contents(&contents, facts, making, io)));
         let packed = pack::zip(&assembled.tree, &from, &files.found, &Deflated(io), making.output);
         let pack = started.elapsed();
         let report = audited.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -736,14 +758,25 @@ fn pack_and_judge(contents: Contents, making: &Making<'_>, io: &Io) -> Result<Bu
 }
 
 /// Judges what an artifact is made of, with its layers where it has some; errors are an error.
-fn audit_contents(contents: &Contents, making: &Making<'_>, io: &Io) -> Result<Report, Error> {
-    let own = Described::new(contents, io)?;
+fn audit_contents(
+    contents: &Contents,
+    facts: Option<FactsThread<'_>>,
+    making: &Making<'_>,
+    io: &Io,
+) -> Result<Report, Error> {
+    let own = match facts {
+        Some(thread) => {
+            let facts = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Described { contents, facts }
+        }
+        None => Described::new(contents, io)?,
+    };
     let mut layers = Vec::new();
     let mut read = Vec::new();
     for layer in making.beside {
         match layer {
             Attached::Built(layer) => layers.push(Described::new(layer, io)?),
-            Attached::Path(path) => read.push(artifact::read(path, &path.display().to_string(), 1)?),
+            Attached::Path(path) => read.push(artifact::read(path, &path.display().to_string(), 1, making.handler)?),
         }
     }
     let mut artifacts = vec![own.artifact(making.role)];
@@ -772,13 +805,12 @@ fn audit_contents(contents: &Contents, making: &Making<'_>, io: &Io) -> Result<R
 /// Contents, and what their wheels' members are.
 struct Described<'a> {
     contents: &'a Contents,
-    facts: Vec<Vec<Facts>>,
+    facts: WheelFacts,
 }
 
 impl<'a> Described<'a> {
     fn new(contents: &'a Contents, io: &Io) -> Result<Self, Error> {
-        let facts = contents.wheels.iter().map(|wheel| io.wheel_facts(wheel)).collect::<Result<_, _>>()?;
-        Ok(Self { contents, facts })
+        Ok(Self { contents, facts: wheel_facts(&contents.wheels, io)? })
     }
 
     fn artifact(&self, role: Role) -> audit::Artifact<'_> {
@@ -857,7 +889,8 @@ pub struct Checked {
 
 /// Reads artifacts once, judges them for each target, and proves it by running where that is wanted.
 pub async fn check(check: &Check, targets: &[Target], events: &dyn Events) -> Result<Vec<Checked>, Error> {
-    let read = |candidate: &Candidate| artifact::read(&candidate.path, &candidate.label, check.threads);
+    let handler = check.handler.as_deref();
+    let read = |candidate: &Candidate| artifact::read(&candidate.path, &candidate.label, check.threads, handler);
     let artifacts = check.artifacts.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let roles: Vec<Role> = artifacts
         .iter()
@@ -869,7 +902,7 @@ pub async fn check(check: &Check, targets: &[Target], events: &dyn Events) -> Re
         .collect();
     let subject = Subject {
         artifacts: artifacts.iter().zip(&roles).map(|(artifact, role)| artifact.subject(*role)).collect(),
-        handler: check.handler.as_deref(),
+        handler,
         pythonpath: check.pythonpath.as_deref(),
     };
     let root = match &check.run {

@@ -607,7 +607,7 @@ fn unpacked(zips: &[(Layer, PathBuf)], io: &Io) -> Result<PathBuf, Failure> {
 }
 
 fn unpack(zip: &Path, to: &Path) -> Result<(), Failure> {
-    let read = artifact::read(zip, &zip.display().to_string(), 2)?;
+    let read = artifact::read(zip, &zip.display().to_string(), 2, None)?;
     fs_err::create_dir_all(to).map_err(|error| Failure::system("failed to unpack", &error))?;
     Ok(artifact::unpack(&read, zip, to)?)
 }

@@ -24,14 +24,15 @@ struct Found {
     about: std::fs::Metadata,
 }
 
-pub(super) fn read(root: &Path, threads: usize) -> Result<Artifact, ArtifactError> {
+pub(super) fn read(root: &Path, threads: usize, handler: Option<&str>) -> Result<Artifact, ArtifactError> {
     let (mut found, strange) = find(root)?;
     let bytes = found.iter().map(|file| file.about.len()).fold(0u64, u64::saturating_add);
     if bytes > LARGEST_UNPACKED {
         return Err(ArtifactError::Excessive { path: root.to_owned(), what: format!("{bytes} bytes") });
     }
     found.sort_by_key(|file| std::cmp::Reverse(file.about.len() >> 20));
-    let read = in_parallel(&found, threads, || Ok(vec![0; PIECE]), |piece: &mut Vec<u8>, file| one(piece, file));
+    let read =
+        in_parallel(&found, threads, || Ok(vec![0; PIECE]), |piece: &mut Vec<u8>, file| one(piece, file, handler));
     let failed = |source| ArtifactError::Read { path: root.to_owned(), source };
     let files = read.map_err(failed)?.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(Artifact { label: String::new(), zipped_bytes: None, files, strange, is_wheel: false })
@@ -70,14 +71,14 @@ fn find(root: &Path) -> Result<(Vec<Found>, Strange), ArtifactError> {
     Ok((found, strange))
 }
 
-fn one(piece: &mut [u8], found: &Found) -> Result<File, ArtifactError> {
+fn one(piece: &mut [u8], found: &Found, handler: Option<&str>) -> Result<File, ArtifactError> {
     let failed = |source| ArtifactError::Read { path: found.at.clone(), source };
     let link = found.about.is_symlink().then(|| fs::read_link(&found.at)).transpose().map_err(failed)?;
     let (mut size, mut sha256, mut content) = (found.about.len(), None, Content::Opaque);
     if link.is_none() {
         let mut file = fs::File::open(&found.at).map_err(failed)?;
         let mut hasher = sha2::Sha256::new();
-        let mut look = Look::new(&found.path);
+        let mut look = Look::beside(&found.path, handler);
         size = 0;
         loop {
             let read = file.read(piece).map_err(failed)?;

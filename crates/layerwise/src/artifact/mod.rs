@@ -117,10 +117,12 @@ const MOST_FILES: usize = 200_000;
 /// All files together, in bytes: eight times what Lambda takes.
 const LARGEST_UNPACKED: u64 = 2 << 30;
 
-/// Reads the artifact at `path`, with this many threads. `label` is what messages call it.
-pub fn read(path: &Path, label: &str, threads: usize) -> Result<Artifact, ArtifactError> {
+/// Reads the artifact at `path`, with this many threads. `label` is what messages call it; the names in a Python file are
+/// collected only where the function's handler may be in it.
+pub fn read(path: &Path, label: &str, threads: usize, handler: Option<&str>) -> Result<Artifact, ArtifactError> {
     let about = fs_err::metadata(path).map_err(|source| ArtifactError::Read { path: path.to_owned(), source })?;
-    let mut artifact = if about.is_dir() { folder::read(path, threads)? } else { zip::read(path, threads)? };
+    let mut artifact =
+        if about.is_dir() { folder::read(path, threads, handler)? } else { zip::read(path, threads, handler)? };
     label.clone_into(&mut artifact.label);
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     if name.parse::<WheelName>().is_ok() && !about.is_dir() {
@@ -300,7 +302,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         fs_err::write(&path, bytes).unwrap();
-        read(&path, name, 2)
+        read(&path, name, 2, None)
     }
 
     /// Paths in order, then what is strange.
@@ -377,7 +379,7 @@ mod tests {
             (0..3).fold(RawZip::new(), |zip, at| zip.member(Member::new(format!("{at}"), "x").declared_size(1 << 30)));
         let error = of_bytes("a.zip", &bomb.bytes()).unwrap_err();
         assert!(error.to_string().contains("3221225472 bytes, more than"), "{error}");
-        let missing = read(Path::new("/nowhere/a.zip"), "a.zip", 1).unwrap_err();
+        let missing = read(Path::new("/nowhere/a.zip"), "a.zip", 1, None).unwrap_err();
         assert_eq!(missing.kind(), Kind::Input);
     }
 
@@ -409,7 +411,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, to) = (dir.path().join("a.zip"), dir.path().join("opt"));
         fs_err::write(&path, bytes).unwrap();
-        unpack(&read(&path, "a.zip", 1).unwrap(), &path, &to).unwrap();
+        unpack(&read(&path, "a.zip", 1, None).unwrap(), &path, &to).unwrap();
         assert_eq!(fs_err::read_to_string(to.join("python/b.py")).unwrap(), "x = 1");
         assert_eq!(fs_err::read_to_string(to.join("python/dir/file")).unwrap(), "x");
         assert!(fs_err::symlink_metadata(to.join("python/out")).is_err());
@@ -431,7 +433,7 @@ mod tests {
         fs_err::write(dir.path().join("python/x.so"), "").unwrap();
         #[cfg(unix)]
         fs_err::os::unix::fs::symlink("a", dir.path().join("python/l")).unwrap();
-        let artifact = read(dir.path(), "dir", 2).unwrap();
+        let artifact = read(dir.path(), "dir", 2, None).unwrap();
         let shown: Vec<_> = artifact.files.iter().map(|file| (file.path.as_str(), file.size)).collect();
         #[cfg(unix)]
         assert_eq!(shown, [("python/a/__init__.py", 8), ("python/l", 1), ("python/x.so", 0)]);

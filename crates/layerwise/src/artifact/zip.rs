@@ -10,13 +10,13 @@ use super::{Artifact, ArtifactError, File, LARGEST_UNPACKED, in_parallel};
 use crate::audit::facts::{Content, Look};
 use crate::audit::subject::Modified;
 use crate::model::{LayerPath, Sha256};
-use crate::wheel::directory::{self, Kind, Listed};
+use crate::wheel::directory::{self, Kind, Listed, Located};
 use crate::wheel::{MemberReader, WheelError, ZipError};
 
 /// The longest that a link's target may be, in bytes.
 const LONGEST_TARGET: usize = 4096;
 
-pub(super) fn read(path: &Path, threads: usize) -> Result<Artifact, ArtifactError> {
+pub(super) fn read(path: &Path, threads: usize, handler: Option<&str>) -> Result<Artifact, ArtifactError> {
     let failed = |source| ArtifactError::Read { path: path.to_owned(), source };
     let refused = |source| ArtifactError::Zip { path: path.to_owned(), source };
     let mut file = fs::File::open(path).map_err(failed)?;
@@ -49,7 +49,10 @@ pub(super) fn read(path: &Path, threads: usize) -> Result<Artifact, ArtifactErro
     listed.sort_by_key(|entry| (std::cmp::Reverse(entry.size >> 20), entry.header_offset));
 
     let start = || Ok((fs::File::open(path)?, MemberReader::new()));
-    let work = |(file, reader): &mut (fs::File, MemberReader), entry: &Listed| one(file, reader, entry, directory);
+    let work = |(file, reader): &mut (fs::File, MemberReader), entry: &Listed| {
+        let located = directory::locate(file, entry, directory)?;
+        one(file, reader, (entry, &located), handler)
+    };
     let read = in_parallel(&listed, threads, start, work).map_err(failed)?;
     let mut files = Vec::with_capacity(read.len());
     for (entry, read) in listed.iter().zip(read) {
@@ -65,12 +68,16 @@ pub(super) fn read(path: &Path, threads: usize) -> Result<Artifact, ArtifactErro
     Ok(Artifact { label: String::new(), zipped_bytes: Some(zipped_bytes), files, strange, is_wheel: false })
 }
 
-fn one(file: &mut fs::File, reader: &mut MemberReader, entry: &Listed, directory: u64) -> Result<File, WheelError> {
-    let located = directory::locate(file, entry, directory)?;
+fn one(
+    file: &mut fs::File,
+    reader: &mut MemberReader,
+    (entry, located): (&Listed, &Located),
+    handler: Option<&str>,
+) -> Result<File, WheelError> {
     let is_link = entry.kind() == Kind::Link;
-    let mut look = Look::new(&entry.name);
+    let mut look = Look::beside(&entry.name, handler);
     let mut target = Vec::new();
-    let (sha256, _) = reader.read(file, &located, |piece| {
+    let (sha256, _) = reader.read(file, located, |piece| {
         if is_link {
             let room = LONGEST_TARGET.saturating_sub(target.len());
             target.extend_from_slice(piece.get(..room).unwrap_or(piece));

@@ -2,6 +2,7 @@
 //!
 //! Source: <https://packaging.python.org/en/latest/specifications/binary-distribution-format/#installing-a-wheel-distribution-1-0-py32-none-any-whl>.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -224,7 +225,7 @@ impl Placing<'_> {
             // Whatever the spelling of the name in front: installers take any.
             let data = about.name.split_once('/').filter(|(top, _)| top.ends_with(".data")).map(|(_, rest)| rest);
             let path = match data {
-                None => format!("{}{}", self.places.root, about.name),
+                None => [&self.places.root, about.name.as_str()].concat(),
                 Some(rest) => match rest.split_once('/') {
                     Some(("purelib" | "platlib", rest)) => format!("{}{rest}", self.places.root),
                     Some(("data", rest)) => format!("{}{rest}", self.places.prefix),
@@ -364,10 +365,11 @@ impl Placing<'_> {
             let Some(entry) = self.tree.get(path) else { continue };
             let text = path.as_str();
             let relative = match text.strip_prefix(&self.places.root) {
-                Some(inside) => inside.to_owned(),
-                None => format!("{}{}", self.places.up, text.strip_prefix(self.places.prefix).unwrap_or(text)),
+                Some(inside) => Cow::Borrowed(inside),
+                None => Cow::Owned(self.places.up.clone() + text.strip_prefix(self.places.prefix).unwrap_or(text)),
             };
-            lines.push(format!("{},sha256={},{}\n", csv(&relative), entry.sha256().record_base64(), entry.size()));
+            let (digest, size) = (entry.sha256().record_base64(), entry.size().to_string());
+            lines.push([csv(&relative).as_ref(), ",sha256=", &digest, ",", &size, "\n"].concat());
         }
         lines.push(format!("{},,\n", csv(&record)));
         lines.sort_unstable();
@@ -406,11 +408,11 @@ fn namespace_of(text: &str) -> Option<bool> {
 }
 
 /// A field of CSV, quoted where needed.
-fn csv(text: &str) -> String {
+fn csv(text: &str) -> Cow<'_, str> {
     if !text.contains([',', '"', '\n']) {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
-    format!("\"{}\"", text.replace('"', "\"\""))
+    Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
 }
 
 struct Excludes(Vec<(String, GlobSet, bool)>);

@@ -70,9 +70,9 @@ impl<'p> Look<'p> {
         Self { path, keep: None, bytes: Vec::new(), longer: false, with_names: true }
     }
 
-    /// A file of a wheel, which brings no handler.
-    pub fn of_wheel(path: &'p str) -> Self {
-        Self { with_names: false, ..Self::new(path) }
+    /// The same for a file that does not hold this handler: of a Python file no names are collected.
+    pub fn beside(path: &'p str, handler: Option<&str>) -> Self {
+        Self { with_names: handler.is_some_and(|handler| may_hold(path, handler)), ..Self::new(path) }
     }
 
     /// The next bytes.
@@ -121,6 +121,13 @@ impl<'p> Look<'p> {
             None => Content::Opaque,
         }
     }
+}
+
+/// Whether a file may be the module of a handler `a/b.c.f`, wherever it is unpacked.
+fn may_hold(path: &str, handler: &str) -> bool {
+    let module = handler.rsplit_once('.').map_or("", |(module, _)| module).replace('.', "/");
+    let stem = path.strip_suffix(".py").map(|stem| stem.strip_suffix("/__init__").unwrap_or(stem));
+    stem.is_some_and(|stem| stem.ends_with(&module))
 }
 
 const ELF: &[u8] = b"\x7fELF";
@@ -305,6 +312,29 @@ mod tests {
         let mut rotten = bytes.clone();
         rotten[3] ^= 1;
         assert_eq!(decode(&rotten), None);
+    }
+
+    #[test]
+    fn names_are_collected_where_the_handler_may_be() {
+        for (path, expected) in [
+            ("index.py", true),
+            ("python/index.py", true),
+            ("index/__init__.py", true),
+            ("other.py", false),
+            ("index.so", false),
+        ] {
+            let mut look = Look::beside(path, Some("index.handler"));
+            look.take(b"x = 1");
+            assert_eq!(matches!(look.content(), Content::Python(facts) if facts.names.is_some()), expected, "{path}");
+        }
+        for (path, handler, expected) in [
+            ("a/b/c.py", "a/b.c.f", true),
+            ("a/b/c/__init__.py", "a.b.c.f", true),
+            ("b/c.py", "a.b.c.f", false),
+            ("a.py", "no_dot", true),
+        ] {
+            assert_eq!(may_hold(path, handler), expected, "{path} {handler}");
+        }
     }
 
     #[test]

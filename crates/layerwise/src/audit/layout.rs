@@ -95,7 +95,7 @@ impl Layout<'_, '_> {
         let minor = self.world.target.runtime.minor;
         let own = format!("python/lib/python3.{minor}/site-packages/");
         let mut found: BTreeMap<String, Unused> = BTreeMap::new();
-        for file in &artifact.files {
+        for file in artifact.files.iter().filter(|file| file.path.contains("/site-packages")) {
             let parts: Vec<&str> = file.path.split('/').collect();
             for (at, part) in parts.iter().enumerate() {
                 if !matches!(*part, "lib" | "lib64") {

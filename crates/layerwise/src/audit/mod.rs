@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Target;
+use crate::model::{PackageName, Target};
 
 pub mod allow;
 pub mod dist;
@@ -116,12 +116,12 @@ fn sort(findings: &mut [Finding]) {
 
 /// Unpacked bytes by distribution, largest first.
 fn sizes(world: &World<'_>) -> Vec<(String, u64)> {
-    let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
     for placed in &world.files {
-        let name = placed.owner.as_ref().map_or_else(|| top_name(&placed.at).to_owned(), ToString::to_string);
+        let name = placed.owner.as_ref().map_or_else(|| top_name(&placed.at), PackageName::as_str);
         *sizes.entry(name).or_default() += placed.file.size;
     }
-    let mut sizes: Vec<(String, u64)> = sizes.into_iter().collect();
+    let mut sizes: Vec<(String, u64)> = sizes.into_iter().map(|(name, size)| (name.to_owned(), size)).collect();
     sizes.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
     sizes
 }

@@ -1,6 +1,7 @@
 //! What the runtimes are, as questions: answered from `model/runtimes.toml` and from the files in `audit/data`, which
 //! `xtask/audit-data.py` makes.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -29,48 +30,31 @@ pub enum Stdlib {
     Never,
 }
 
-/// A text of sorted lines `name rest`, searched in place.
-struct Lines(&'static str);
+/// Lines `name rest` by their names.
+struct Lines(HashMap<&'static str, &'static str>);
 
 impl Lines {
-    /// The lines of a data file from the first that is no comment on.
+    /// The lines of a data file that are no comments, up to the first that begins with `!`.
     fn of(text: &'static str) -> Self {
-        let comments: usize = text.split_inclusive('\n').take_while(|line| line.starts_with('#')).map(str::len).sum();
-        Self(&text[comments..])
+        let lines = text.lines().skip_while(|line| line.starts_with('#')).take_while(|line| !line.starts_with('!'));
+        let lines: Vec<_> = lines.map(|line| line.split_once(' ').unwrap_or((line, ""))).collect();
+        Self(lines.into_iter().collect())
     }
 
     /// What stands behind `name` on its line.
     fn find(&self, name: &str) -> Option<&'static str> {
-        let text = self.0;
-        let (mut low, mut high) = (0, text.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            // The line that the middle is in.
-            let start = text.as_bytes()[..middle].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let end =
-                text.as_bytes()[middle..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| middle + at);
-            let line = &text[start..end];
-            let (found, rest) = line.split_once(' ').unwrap_or((line, ""));
-            match found.cmp(name) {
-                std::cmp::Ordering::Equal => return Some(rest),
-                std::cmp::Ordering::Less => low = end + 1,
-                std::cmp::Ordering::Greater => high = start,
-            }
-        }
-        None
+        self.0.get(name).copied()
     }
 }
 
 static GLIBC: LazyLock<Lines> = LazyLock::new(|| Lines::of(include_str!("data/glibc.txt")));
 static CPYTHON: LazyLock<Lines> = LazyLock::new(|| Lines::of(include_str!("data/cpython.txt")));
 static ZLIB: LazyLock<Lines> = LazyLock::new(|| Lines::of(include_str!("data/zlib.txt")));
-static STDLIB: LazyLock<Lines> = LazyLock::new(|| {
-    let all = Lines::of(include_str!("data/stdlib.txt"));
-    let others = all.0.find("\n!").map_or(all.0.len(), |at| at + 1);
-    Lines(&all.0[..others])
+static STDLIB: LazyLock<Lines> = LazyLock::new(|| Lines::of(include_str!("data/stdlib.txt")));
+static OTHER_SYSTEMS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    let names = include_str!("data/stdlib.txt").lines().filter_map(|line| line.strip_prefix('!'));
+    names.filter_map(|line| line.split(' ').next()).collect()
 });
-static OTHER_SYSTEMS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| include_str!("data/stdlib.txt").lines().filter_map(|line| line.strip_prefix('!')).collect());
 
 /// The oldest and the newest minor version that the data files are about.
 const MINORS: (u8, u8) = (9, 15);
@@ -88,8 +72,7 @@ fn ranges(text: &str) -> impl Iterator<Item = (u8, u8)> {
 /// Whether `module` (dotted) is in the standard library of CPython 3.`minor` on Linux.
 pub fn stdlib(module: &str, minor: u8) -> Stdlib {
     let top = module.split('.').next().unwrap_or(module);
-    let is_other = |name: &str| name.split(' ').next() == Some(top);
-    if OTHER_SYSTEMS.iter().any(|name| is_other(name)) {
+    if OTHER_SYSTEMS.contains(top) {
         return Stdlib::OtherSystem;
     }
     let found = STDLIB.find(module).or_else(|| {
@@ -417,9 +400,14 @@ mod tests {
 
     #[test]
     fn every_line_is_found() {
-        for lines in [&*GLIBC, &*CPYTHON, &*ZLIB, &*STDLIB] {
-            assert!(lines.0.lines().count() > 50);
-            for line in lines.0.lines() {
+        for (lines, text) in [
+            (&*GLIBC, include_str!("data/glibc.txt")),
+            (&*CPYTHON, include_str!("data/cpython.txt")),
+            (&*ZLIB, include_str!("data/zlib.txt")),
+            (&*STDLIB, include_str!("data/stdlib.txt")),
+        ] {
+            assert!(lines.0.len() > 50);
+            for line in text.lines().filter(|line| !line.starts_with(['#', '!'])) {
                 let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
                 assert_eq!(lines.find(name), Some(rest), "{name}");
             }

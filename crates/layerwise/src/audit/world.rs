@@ -93,14 +93,12 @@ pub(super) struct World<'a> {
     /// Extension modules of other Pythons.
     pub unloadable: Vec<Unloadable>,
     unloadable_names: HashSet<String>,
-    by_path: HashMap<String, usize>,
 }
 
 impl<'a> World<'a> {
     /// Merges the artifacts of `subject`.
     pub(super) fn new(subject: &'a Subject<'a>, target: Target) -> Self {
         let (files, hidden) = merge(subject);
-        let by_path = files.iter().enumerate().map(|(at, placed)| (placed.at.clone(), at)).collect();
         let roots = roots(subject, target);
         let mut world = Self {
             subject,
@@ -112,7 +110,6 @@ impl<'a> World<'a> {
             namespaces: HashSet::new(),
             unloadable: Vec::new(),
             unloadable_names: HashSet::new(),
-            by_path,
         };
         world.find_dists(&roots);
         world.assign_owners();
@@ -122,7 +119,7 @@ impl<'a> World<'a> {
 
     /// The file at an absolute path.
     pub(super) fn at(&self, path: &str) -> Option<usize> {
-        self.by_path.get(path).copied()
+        find(&self.files, path)
     }
 
     /// The file at an absolute path, links followed.
@@ -347,22 +344,36 @@ pub(super) fn join(dir: &str, path: &str) -> Option<String> {
     Some(format!("/{}", parts.join("/")))
 }
 
+/// The file at an absolute path, of files that are sorted by theirs.
+fn find(files: &[Placed<'_>], path: &str) -> Option<usize> {
+    files.binary_search_by(|placed| placed.at.as_str().cmp(path)).ok()
+}
+
 /// Unpacks the artifacts over each other.
 fn merge<'a>(subject: &'a Subject<'a>) -> (Vec<Placed<'a>>, Vec<(Placed<'a>, usize)>) {
-    let mut merged: BTreeMap<String, Placed<'a>> = BTreeMap::new();
-    let mut hidden = Vec::new();
+    let mut files = Vec::with_capacity(subject.artifacts.iter().map(|artifact| artifact.files.len()).sum());
     for (artifact, from) in subject.artifacts.iter().enumerate() {
-        for file in &from.files {
-            let at = format!("{}/{}", from.role.mount(), file.path);
-            let placed = Placed { at: at.clone(), artifact, file, owner: None };
-            if let Some(old) = merged.insert(at, placed) {
-                hidden.push(old);
-            }
-        }
+        let mount = from.role.mount();
+        files.extend(from.files.iter().map(|file| {
+            let at = [mount, "/", file.path].concat();
+            Placed { at, artifact, file, owner: None }
+        }));
     }
-    let files: Vec<Placed<'a>> = merged.into_values().collect();
-    let winner = |placed: &Placed<'a>| files.binary_search_by(|file| file.at.cmp(&placed.at));
-    let hidden = hidden.into_iter().filter_map(|old| winner(&old).ok().map(|winner| (old, winner))).collect();
+    // Stable: of those at one path the last one stays, which is the last artifact's. Mostly they are sorted already.
+    files.sort_by(|a, b| a.at.cmp(&b.at));
+    let mut hidden = Vec::new();
+    files.dedup_by(|next, before| {
+        let same = next.at == before.at;
+        if same {
+            std::mem::swap(next, before);
+            let old =
+                Placed { at: std::mem::take(&mut next.at), artifact: next.artifact, file: next.file, owner: None };
+            hidden.push((before.artifact, old));
+        }
+        same
+    });
+    hidden.sort_by_key(|(by, _)| *by);
+    let hidden = hidden.into_iter().filter_map(|(_, old)| find(&files, &old.at).map(|winner| (old, winner))).collect();
     (files, hidden)
 }
 

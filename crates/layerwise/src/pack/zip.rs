@@ -128,6 +128,8 @@ const NAME_IS_UTF8: u16 = 1 << 11;
 const PIECE: usize = 256 << 10;
 /// Pieces under way between writer and hasher: the most memory this takes.
 const PIECES: usize = 16;
+/// The disk is to begin each time that so many bytes have been written, or there is much left to do at the end.
+const SYNC_EVERY: usize = 16 << 20;
 /// Wheels kept open at once; macOS allows a process 256 files.
 const OPEN_WHEELS: usize = 64;
 
@@ -174,8 +176,14 @@ pub fn zip(
             }
             Sha256::from_hasher(hasher)
         });
+        let early = file.as_file().try_clone().map_err(failed)?;
+        let (to_sync, written) = mpsc::sync_channel::<()>(0);
+        // The system tells of a failed write once, so an error here is the only word of it.
+        let syncing = scope.spawn(move || written.into_iter().try_for_each(|()| early.sync_data()));
         let mut writer = Writer {
             file,
+            to_sync,
+            unsynced: 0,
             piece: fresh_piece(),
             filled: 0,
             to_hash,
@@ -190,10 +198,11 @@ pub fn zip(
             writer.member(path, entry, &mut sources, deflated)?;
         }
         writer.finish(tree.len())?;
-        let Writer { file, to_hash, offset, by_owner, .. } = writer;
-        drop(to_hash);
+        let Writer { file, to_hash, to_sync, offset, by_owner, .. } = writer;
+        drop((to_hash, to_sync));
         // The disk works while the last pieces are hashed.
         file.as_file().sync_data().map_err(failed)?;
+        syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(failed)?;
         let sha256 = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok((Packed { sha256, zipped_bytes: offset, zipped_by_owner: by_owner }, file))
     })?;
@@ -238,6 +247,10 @@ struct Writer<'a> {
     piece: Box<[u8]>,
     filled: usize,
     to_hash: mpsc::SyncSender<(Box<[u8]>, usize)>,
+    /// Has the disk begin with what has been written, if it is not at work already.
+    to_sync: mpsc::SyncSender<()>,
+    /// Bytes since it was last told.
+    unsynced: usize,
     recycled: mpsc::Receiver<Box<[u8]>>,
     /// Bytes of the archive so far, the current piece included.
     offset: u64,
@@ -423,6 +436,10 @@ impl Writer<'_> {
     fn hand_over(&mut self) -> Result<(), PackError> {
         let written = self.file.as_file_mut().write_all(&self.piece[..self.filled]);
         written.map_err(|source| PackError::Write { path: self.output.to_owned(), source })?;
+        self.unsynced += self.filled;
+        if self.unsynced >= SYNC_EVERY && self.to_sync.try_send(()).is_ok() {
+            self.unsynced = 0;
+        }
         let fresh = self.recycled.try_recv().unwrap_or_else(|_| fresh_piece());
         let full = std::mem::replace(&mut self.piece, fresh);
         // The hasher ends only after this side has closed the channel.

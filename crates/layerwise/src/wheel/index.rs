@@ -133,7 +133,7 @@ pub fn index_and_facts(
             });
         }
         let mut text = Vec::new();
-        let mut look = Look::of_wheel(&member.name);
+        let mut look = Look::beside(&member.name, None);
         let (sha256, check) = reader.read(file, &member, |chunk| {
             if wanted {
                 text.extend_from_slice(chunk);
