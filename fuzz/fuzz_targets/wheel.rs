@@ -14,5 +14,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     assert!(members.is_ok(), "a wheel is a zip");
     assert_eq!(layerwise::wheel::WheelIndex::decode(&index.encode()).as_ref(), Some(&index));
     let target = Target::new("python3.12", "x86_64", "2026-11-24").expect("a target");
-    drop(assemble(&[(&name, &index)], target, &Options::default()));
+    drop(assemble(&[(&name, &index)], &[], target, &Options::default()));
 });
