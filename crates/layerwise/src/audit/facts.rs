@@ -70,7 +70,7 @@ impl<'p> Look<'p> {
         Self { path, keep: None, bytes: Vec::new(), longer: false, with_names: true }
     }
 
-    /// The same for a file that does not hold this handler: of a Python file no names are collected.
+    /// The same, but the names in a Python file are collected only where it may hold this handler.
     pub fn beside(path: &'p str, handler: Option<&str>) -> Self {
         Self { with_names: handler.is_some_and(|handler| may_hold(path, handler)), ..Self::new(path) }
     }

@@ -180,12 +180,21 @@ impl Place {
         Ok(Some(Self { asked, chosen }))
     }
 
-    /// The wheel that is there; whoever asks again finds it.
+    /// The wheel that is there.
     fn wheel(&self, io: &Io) -> Result<Option<CachedWheel>, CompileError> {
         let Some(bytes) = io.cache.read(Bucket::Built, &self.key())? else { return Ok(None) };
         let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else { return Ok(None) };
         let Ok(name) = kept.wheel.parse() else { return Ok(None) };
         Ok(io.cached_wheel(&name, kept.sha256)?)
+    }
+
+    /// The wheel that is there, now that it is known again what is chosen; whoever asks next finds it at once.
+    fn known(&self, io: &Io) -> Result<Option<CachedWheel>, CompileError> {
+        let wheel = self.wheel(io)?;
+        if wheel.is_some() {
+            self.remember(io)?;
+        }
+        Ok(wheel)
     }
 
     fn remember(&self, io: &Io) -> Result<(), CompileError> {
@@ -410,8 +419,7 @@ async fn wheel_of(source: &Source<'_>, work: &Work<'_>) -> Result<Built, Compile
     let rust = site.rust.as_ref().map(|rust| rust.version.clone());
     let chosen = Chosen { requirements, rust };
     let place = Place { asked: asked(source.sha256, source.name, work, None)?, chosen };
-    if let Some(wheel) = place.wheel(work.io)? {
-        place.remember(work.io)?;
+    if let Some(wheel) = place.known(work.io)? {
         return Ok(Built::Known(wheel));
     }
     let answer = site.hook("wheel").await?;

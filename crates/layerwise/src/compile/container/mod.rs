@@ -138,8 +138,7 @@ pub(super) async fn wheel(source: &Source<'_>, container: &Container, work: &Wor
     let identity = identity_of(container, &room.image.name, &room.image.id);
     let asked = asked(source.sha256, source.name, work, Some(&identity))?;
     let place = Place { asked, chosen: Chosen { requirements, rust: room.rust.clone() } };
-    if let Some(wheel) = place.wheel(work.io)? {
-        place.remember(work.io)?;
+    if let Some(wheel) = place.known(work.io)? {
         return Ok(Built::Known(wheel));
     }
     let answer = room.call("wheel", false, &serde_json::Value::Null).await?;
